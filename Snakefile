@@ -1,0 +1,33 @@
+# From image archive to rate-distortion curve. See README.md.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+    extract,
+    split,
+    train,
+    evaluate,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.aggregate.output,
+        rules.plot.output,
+
+
+onsuccess:
+    show_summary()

@@ -1,0 +1,170 @@
+"""From evaluations to rate-distortion tables."""
+
+import io
+import itertools
+from pathlib import Path
+from typing import Any
+
+import bjontegaard
+import numpy as np
+import pandas as pd
+
+from balle2017.errors import InputError
+from balle2017.files import read_json, write_bytes
+
+RD_COLUMNS = [
+    "testset",
+    "codec",
+    "point",
+    "filters",
+    "seed",
+    "bpp",
+    "bpp_payload",
+    "bpp_estimated",
+    "psnr_rgb",
+    "psnr_y",
+    "ms_ssim_rgb",
+    "ms_ssim_rgb_db",
+    "encode_s",
+    "decode_s",
+    "n_images",
+]
+
+BD_COLUMNS = [
+    "testset",
+    "codec",
+    "anchor",
+    "metric",
+    "bd_rate_percent",
+    "bd_quality_db",
+    "overlap_low",
+    "overlap_high",
+    "points",
+    "anchor_points",
+    "reason",
+]
+
+#: Quality columns for which Bjøntegaard deltas are computed.
+BD_METRICS = ("psnr_rgb", "ms_ssim_rgb_db")
+
+#: PCHIP needs this many points to be more than a straight line.
+_MIN_POINTS = 3
+
+
+def write_frame(path: Path, frame: pd.DataFrame) -> None:
+    """Write a table as CSV, atomically."""
+    buffer = io.StringIO()
+    frame.to_csv(buffer, index=False, lineterminator="\n")
+    write_bytes(path, buffer.getvalue().encode())
+
+
+def collect(folders: list[Path]) -> pd.DataFrame:
+    """Return the rate-distortion table of all evaluations below some folders.
+
+    Raises:
+        InputError: a folder holds no evaluation, or a summary.json is not one.
+    """
+    rows: list[dict[str, Any]] = []
+    for folder in folders:
+        found = sorted(Path(folder).rglob("summary.json"))
+        if not found:
+            raise InputError(f"{folder} holds no evaluation (no summary.json in or below it)")
+        for path in found:
+            try:
+                rows += read_json(path)
+            except (ValueError, TypeError):
+                raise InputError(f"{path} is no summary of an evaluation") from None
+    frame = pd.DataFrame(rows)
+    missing = {"testset", "codec", "point", "bpp", "psnr_rgb"} - set(frame.columns)
+    if missing:
+        raise InputError(f"the evaluations lack {', '.join(sorted(missing))}")
+    frame = frame.reindex(columns=RD_COLUMNS)
+    for column in ("filters", "seed", "n_images"):
+        frame[column] = frame[column].astype("Int64")
+    return frame.sort_values(["testset", "codec", "filters", "seed", "bpp"], ignore_index=True)
+
+
+def bd_delta(curve: pd.DataFrame, anchor: pd.DataFrame, metric: str) -> dict[str, Any]:
+    """Return the Bjøntegaard deltas of a curve against an anchor.
+
+    Piecewise cubic interpolation (PCHIP) over the range of quality, and of log
+    rate, that both curves cover.
+
+    Returns:
+        Columns of bd_rate.csv from bd_rate_percent on; where the deltas cannot be
+        had they are None and `reason` says why.
+    """
+    curve, anchor = (frame.dropna(subset=["bpp", metric]) for frame in (curve, anchor))
+    result: dict[str, Any] = {
+        "bd_rate_percent": None,
+        "bd_quality_db": None,
+        "overlap_low": None,
+        "overlap_high": None,
+        "points": len(curve),
+        "anchor_points": len(anchor),
+        "reason": "",
+    }
+    if min(len(curve), len(anchor)) < _MIN_POINTS:
+        return result | {"reason": f"fewer than {_MIN_POINTS} points"}
+    sorted_pair = [frame.sort_values("bpp") for frame in (anchor, curve)]
+    rates = [frame["bpp"].to_numpy() for frame in sorted_pair]
+    qualities = [frame[metric].to_numpy(float) for frame in sorted_pair]
+    if not all((np.diff(quality) > 0).all() for quality in qualities):
+        return result | {"reason": "quality does not rise with rate"}
+    low = max(quality[0] for quality in qualities)
+    high = min(quality[-1] for quality in qualities)
+    if low >= high:
+        return result | {"reason": "no overlap in quality"}
+    result |= {"overlap_low": low, "overlap_high": high}
+    arguments = (rates[0], qualities[0], rates[1], qualities[1])
+    options = {"method": "pchip", "require_matching_points": False, "min_overlap": 0}
+    result["bd_rate_percent"] = float(bjontegaard.bd_rate(*arguments, **options))
+    if max(rate[0] for rate in rates) < min(rate[-1] for rate in rates):
+        result["bd_quality_db"] = float(bjontegaard.bd_psnr(*arguments, **options))
+    else:
+        result["reason"] = "no overlap in rate"
+    return result
+
+
+def bd_table(rd: pd.DataFrame) -> pd.DataFrame:
+    """Return bd_rate.csv: every curve against every other of the same test set."""
+    rows = []
+    for testset, frame in rd.groupby("testset", sort=True):
+        names = frame.apply(curve_name, axis=1)
+        curves = {name: frame[names == name] for name in names.unique()}
+        for (name, curve), (anchor_name, anchor) in itertools.permutations(curves.items(), 2):
+            for metric in BD_METRICS:
+                row = {"testset": testset, "codec": name, "anchor": anchor_name, "metric": metric}
+                rows.append(row | bd_delta(curve, anchor, metric))
+    return pd.DataFrame(rows, columns=BD_COLUMNS)
+
+
+def curve_name(row: pd.Series) -> str:
+    """Return the name of the curve that a row of rd.csv belongs to."""
+    if pd.isna(row["filters"]):
+        return row["codec"]
+    return f"{row['codec']}-f{row['filters']}-s{row['seed']}"
+
+
+def summary_text(rd: pd.DataFrame, bd: pd.DataFrame) -> str:
+    """Return the results on one screen: the model's points, and BD-rates against JPEG."""
+    lines = []
+    for testset, frame in rd.groupby("testset", sort=True):
+        count = int(frame["n_images"].max())
+        lines.append(
+            f"{testset}, means over {count} images, rate from file sizes"
+        )
+        lines.append(f"  {'codec':<12}{'point':>8}{'bpp':>9}{'PSNR dB':>9}{'MS-SSIM':>9}")
+        for _, row in frame.iterrows():
+            similarity = "" if pd.isna(row["ms_ssim_rgb"]) else f"{row['ms_ssim_rgb']:.4f}"
+            lines.append(
+                f"  {row['codec']:<12}{row['point']:>8g}{row['bpp']:>9.4f}"
+                f"{row['psnr_rgb']:>9.2f}{similarity:>9}"
+            )
+        for _, row in bd[(bd["testset"] == testset) & (bd["metric"] == "psnr_rgb")].iterrows():
+            if row["anchor"] != "jpeg" or not row["codec"].startswith("balle2017"):
+                continue
+            value = row["bd_rate_percent"]
+            delta = f"not defined ({row['reason']})" if pd.isna(value) else f"{value:+.1f} %"
+            lines.append(f"  BD-rate of {row['codec']} against {row['anchor']}, PSNR: {delta}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,50 @@
+"""What every command line shares: one-line errors and exit statuses."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from balle2017.errors import InputError, Interrupted, WorkError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that shows defaults and reports an error in one line."""
+
+    def __init__(self, description: str | None):
+        """Use the first paragraph of a script's docstring as `description`."""
+        super().__init__(
+            description=(description or "").split("\n\n")[0],
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def run(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
+    """Run `main(argv)` and turn the errors a person can act on into one line.
+
+    Exit status: 0 done, 1 the work or some items failed, 2 bad input and
+    nothing was started, 3 interrupted after a checkpoint, 130 Ctrl-C.
+    """
+    prog = Path(sys.argv[0]).name
+    try:
+        status = main(None) or 0
+    except (InputError, WorkError, Interrupted) as error:
+        kind = "interrupted" if isinstance(error, Interrupted) else "error"
+        print(f"{prog}: {kind}: {error}", file=sys.stderr)
+        status = error.exit_status
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        name = f": {error.filename}" if error.filename else ""
+        print(f"{prog}: error: {error.strerror}{name}", file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        print(f"{prog}: stopped by Ctrl-C", file=sys.stderr)
+        status = 130
+    sys.exit(status)

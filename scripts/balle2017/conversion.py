@@ -1,0 +1,71 @@
+"""What compress.py and decompress.py share: many inputs, one output folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from balle2017.errors import BadImageError, DamagedFileError, InputError, WorkError
+
+
+def plan_outputs(
+    inputs: list[Path], out: Path, list_folder: Callable[[Path], list[Path]], suffix: str
+) -> list[tuple[Path, Path]]:
+    """Pair every input file with its output file.
+
+    Args:
+        inputs: files, and folders of files.
+        out: a folder, unless there is one input file and `out` ends in `suffix`.
+        list_folder: returns the usable files of a folder.
+        suffix: of the output files.
+
+    Raises:
+        InputError: an input does not exist, or two would be written to one output.
+    """
+    files: list[Path] = []
+    for path in inputs:
+        if path.is_dir():
+            files += list_folder(path)
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise InputError(f"{path} does not exist")
+    if len(inputs) == 1 and inputs[0].is_file() and out.suffix == suffix:
+        return [(files[0], out)]
+    if out.is_file():
+        raise InputError(f"{out} is a file; --out must name a folder, or end in {suffix}")
+    pairs = [(path, out / f"{path.stem}{suffix}") for path in files]
+    origin: dict[Path, Path] = {}
+    for source, target in pairs:
+        if target in origin:
+            raise InputError(f"{origin[target]} and {source} would both be written to {target}")
+        origin[target] = source
+    return pairs
+
+
+def list_streams(folder: Path) -> list[Path]:
+    """Return the .b17 files directly in a folder, sorted by name.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = sorted(folder.glob("*.b17"))
+    if not found:
+        raise InputError(f"{folder} holds no .b17 file")
+    return found
+
+
+def convert_all(pairs: list[tuple[Path, Path]], convert: Callable[[Path, Path], str]) -> None:
+    """Convert every file, print a line for each, and go on past bad ones.
+
+    Raises:
+        WorkError: some could not be converted (each has been named).
+    """
+    failed = 0
+    for source, target in pairs:
+        try:
+            print(convert(source, target), flush=True)
+        except (BadImageError, DamagedFileError) as error:
+            failed += 1
+            text = str(error)
+            print(text if text.startswith(str(source)) else f"{source}: {text}", flush=True)
+    if failed:
+        raise WorkError(f"{failed} of {len(pairs)} files could not be converted")

@@ -1,0 +1,13 @@
+"""Distortions on a logarithmic scale."""
+
+import math
+
+
+def psnr_db(mse: float) -> float:
+    """Return the PSNR in dB of a mean squared error on 0..255; infinity for 0."""
+    return 10 * math.log10(255**2 / mse) if mse > 0 else math.inf
+
+
+def ms_ssim_db(value: float) -> float:
+    """Return MS-SSIM in dB: -10 log10(1 - value); infinity for 1."""
+    return -10 * math.log10(1 - value) if value < 1 else math.inf

@@ -1,0 +1,27 @@
+"""Errors that a person can act on, each with the exit status it stands for."""
+
+
+class InputError(Exception):
+    """Wrong usage or unusable input, found before any work was done (exit 2)."""
+
+    exit_status = 2
+
+
+class WorkError(Exception):
+    """The work, or some of its items, failed (exit 1)."""
+
+    exit_status = 1
+
+
+class Interrupted(Exception):  # noqa: N818 - an interruption is not an error
+    """Stopped on request after a checkpoint; run again to go on (exit 3)."""
+
+    exit_status = 3
+
+
+class BadImageError(Exception):
+    """One image cannot be used; the message is the reason in words."""
+
+
+class DamagedFileError(Exception):
+    """A file fails its own checksum or structure; the message says how."""

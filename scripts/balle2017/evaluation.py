@@ -1,0 +1,189 @@
+"""Measure a codec on a folder of pictures: real files, decoded pixels."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from balle2017 import metrics
+from balle2017.decibel import ms_ssim_db
+from balle2017.errors import InputError, WorkError
+from balle2017.files import atomic_path, write_bytes, write_json, write_table
+from balle2017.images import list_images, read_image
+
+PER_IMAGE_COLUMNS = [
+    "point",
+    "image",
+    "width",
+    "height",
+    "bytes",
+    "bpp",
+    "bpp_payload",
+    "bpp_estimated",
+    "psnr_rgb",
+    "psnr_y",
+    "ms_ssim_rgb",
+    "encode_s",
+    "decode_s",
+]
+
+#: Largest relative difference of coded payload and estimated rate over a test set.
+RATE_TOLERANCE = 0.01
+
+
+#: Columns of per_image.csv whose means make a point of the rate-distortion curve.
+MEASURES = PER_IMAGE_COLUMNS[5:]
+
+
+@dataclass(frozen=True)
+class CodecPoint:
+    """The codec under test at one setting: one point of a rate-distortion curve.
+
+    Attributes:
+        identity: what names it in tables: codec, point (lambda or quality), and more.
+        encode: uint8 pixels [height, width, 3] -> the whole compressed file.
+        decode: its inverse.
+        suffix: of the compressed files.
+        folder: subfolder of bitstreams/, where several points share an output folder.
+        header_bytes: part of each file that is not coded latents; None where
+            the codec makes no such difference.
+        estimate_bits: pixels -> the rate in bits that the model's prior gives.
+    """
+
+    identity: dict[str, Any]
+    encode: Callable[[np.ndarray], bytes]
+    decode: Callable[[bytes], np.ndarray]
+    suffix: str
+    folder: str = ""
+    header_bytes: int | None = None
+    estimate_bits: Callable[[np.ndarray], float] | None = None
+
+
+def evaluate_images(
+    images: list[Path], out: Path, point: CodecPoint, keep_reconstructions: bool
+) -> list[dict[str, Any]]:
+    """Compress, decompress and measure every picture; return a row for each.
+
+    Writes `out`/bitstreams and, if asked to, `out`/reconstructions. The bits of a
+    picture are those of its file on disk, and what is decoded was read back from it.
+
+    Raises:
+        BadImageError: a picture cannot be read.
+        WorkError: a decoded picture has another size.
+    """
+    rows = []
+    for index, path in enumerate(images):
+        original = read_image(path)
+        if index == 0:
+            # The first call of a TensorFlow graph also builds it.
+            point.decode(point.encode(original))
+        start = time.perf_counter()
+        data = point.encode(original)
+        encoded = time.perf_counter()
+        stream = out / "bitstreams" / point.folder / f"{path.stem}{point.suffix}"
+        write_bytes(stream, data)
+        data = stream.read_bytes()
+        read = time.perf_counter()
+        decoded = point.decode(data)
+        done = time.perf_counter()
+        if decoded.shape != original.shape:
+            raise WorkError(f"{path} came back as {decoded.shape}, it was {original.shape}")
+        if keep_reconstructions:
+            with atomic_path(out / "reconstructions" / f"{path.stem}.png") as temporary:
+                Image.fromarray(decoded).save(temporary)
+        height, width, _ = original.shape
+        pixels = width * height
+        row: dict[str, Any] = {
+            "point": point.identity["point"],
+            "image": path.name,
+            "width": width,
+            "height": height,
+            "bytes": len(data),
+            "bpp": len(data) * 8 / pixels,
+            "psnr_rgb": metrics.psnr(original, decoded),
+            "psnr_y": metrics.psnr(metrics.luma(original), metrics.luma(decoded)),
+            "ms_ssim_rgb": metrics.ms_ssim(original, decoded),
+            "encode_s": round(encoded - start, 4),
+            "decode_s": round(done - read, 4),
+        }
+        if point.header_bytes is not None:
+            row["bpp_payload"] = (len(data) - point.header_bytes) * 8 / pixels
+        if point.estimate_bits is not None:
+            row["bpp_estimated"] = point.estimate_bits(original) / pixels
+        rows.append(row)
+    return rows
+
+
+def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the means over the pictures; MS-SSIM is averaged before it becomes dB.
+
+    A measure that is missing for a picture is left out (None).
+    """
+
+    def mean(column: str) -> float | None:
+        values = [row.get(column) for row in rows]
+        if any(value is None or not math.isfinite(value) for value in values):
+            return None
+        return float(np.mean(values))
+
+    summary: dict[str, Any] = {name: mean(name) for name in MEASURES}
+    similarity = summary["ms_ssim_rgb"]
+    summary["ms_ssim_rgb_db"] = None if similarity is None else ms_ssim_db(similarity)
+    summary["n_images"] = len(rows)
+    return summary
+
+
+def check_rates(rows: list[dict[str, Any]]) -> float:
+    """Return |coded payload / estimated rate - 1| over all pictures.
+
+    Raises:
+        WorkError: it is more than `RATE_TOLERANCE`: the files are not what the model says.
+    """
+    payload = sum(row["bpp_payload"] * row["width"] * row["height"] for row in rows)
+    estimated = sum(row["bpp_estimated"] * row["width"] * row["height"] for row in rows)
+    difference = abs(payload / estimated - 1)
+    if not difference <= RATE_TOLERANCE:
+        raise WorkError(
+            f"coded payload and estimated rate differ by {difference:.2%} over the test set "
+            f"({payload:.0f} and {estimated:.0f} bits); {RATE_TOLERANCE:.0%} is allowed"
+        )
+    return difference
+
+
+def run_evaluation(
+    images: Path, out: Path, points: list[CodecPoint], keep_reconstructions: bool
+) -> list[dict[str, Any]]:
+    """Evaluate points on a folder of pictures; write per_image.csv and summary.json.
+
+    Args:
+        images: folder of pictures.
+        out: output folder.
+        points: the codec at one or several settings.
+        keep_reconstructions: also write the decoded pictures, as PNG.
+
+    Returns:
+        The content of summary.json: for each point its identity and its means.
+
+    Raises:
+        InputError: no picture there, or two whose names differ in the suffix only.
+        WorkError: see `evaluate_images` and `check_rates`.
+    """
+    paths = list_images(images)
+    if len({path.stem for path in paths}) < len(paths):
+        raise InputError(f"{images} holds pictures whose names differ in the suffix only")
+    rows, summaries = [], []
+    for point in points:
+        new = evaluate_images(paths, out, point, keep_reconstructions)
+        summary = point.identity | summarize(new)
+        if point.estimate_bits is not None:
+            summary["rate_difference"] = check_rates(new)
+        rows += new
+        summaries.append(summary)
+    write_table(out / "per_image.csv", PER_IMAGE_COLUMNS, rows)
+    write_json(out / "summary.json", summaries)
+    return summaries

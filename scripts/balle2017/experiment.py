@@ -1,0 +1,139 @@
+"""What the workflow derives from its config: checks, names and command-line flags."""
+
+import difflib
+import json
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from balle2017.errors import InputError
+from balle2017.files import sha256_file, sha256_json, write_bytes
+
+
+def _path(error: jsonschema.ValidationError) -> str:
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.path)
+    return "".join(parts).lstrip(".")
+
+
+def _sentence(error: jsonschema.ValidationError) -> str:
+    """Say what is wrong with one key and what is allowed."""
+    key, value, rule = _path(error), error.instance, error.validator_value
+    if error.validator == "additionalProperties":
+        known = sorted(error.schema["properties"])
+        unknown = sorted(set(value) - set(known))[0]
+        close = difflib.get_close_matches(unknown, known, 1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        name = f"{key}.{unknown}".lstrip(".")
+        return f"{name} is not a config key; {hint}allowed: {', '.join(known)}"
+    shown = json.dumps(value)
+    allowed = {
+        "type": lambda: f"a {' or '.join([rule] if isinstance(rule, str) else rule)}",
+        "enum": lambda: f"one of {', '.join(map(str, rule))}",
+        "minimum": lambda: f"at least {rule}",
+        "maximum": lambda: f"at most {rule}",
+        "exclusiveMinimum": lambda: f"more than {rule}",
+        "exclusiveMaximum": lambda: f"less than {rule}",
+        "multipleOf": lambda: f"a multiple of {rule}",
+        "minItems": lambda: f"at least {rule} long",
+        "uniqueItems": lambda: "free of repeated values",
+        "pattern": lambda: error.schema.get("x-allowed", f"like {rule}"),
+        "anyOf": lambda: error.schema.get("x-allowed", "of another form"),
+    }.get(error.validator)
+    return f"{key} is {shown}; it must be {allowed() if allowed else error.message}"
+
+
+def check_config(config: dict, schema: dict) -> None:
+    """Check a config against its schema, and what a schema cannot say.
+
+    Raises:
+        InputError: in one sentence, the key that is wrong and what is allowed.
+    """
+    errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(config), key=_path)
+    if errors:
+        raise InputError(f"config: {_sentence(errors[0])}")
+    names = [lambda_name(value) for value in config.get("lambdas", [])]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"config: lambdas has {twice} twice; it must be free of repeated values")
+    patch = config.get("training", {}).get("patch_size")
+    smallest = config.get("data", {}).get("min_size")
+    if patch and smallest and smallest < patch:
+        raise InputError(
+            f"config: data.min_size is {smallest}; it must be at least training.patch_size, {patch}"
+        )
+
+
+def lambda_name(value: float) -> str:
+    """Return a lambda as file names have it: four decimals, more if it needs them."""
+    text = f"{Decimal(repr(float(value))):f}"
+    whole, _, decimals = text.partition(".")
+    return f"{whole}.{decimals.rstrip('0').ljust(4, '0')}"
+
+
+def model_name(lambda_rd: float, num_filters: int, seed: int) -> str:
+    """Return the name of a model's folder, such as 0.0130-f128-s1."""
+    return f"{lambda_name(lambda_rd)}-f{num_filters}-s{seed}"
+
+
+def dataset_name(sources: list[str], settings: dict[str, Any]) -> str:
+    """Return the name of a dataset's folder: its first source and 8 digits of its settings."""
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(sources[0]).name.split(".")[0]) or "images"
+    return f"{stem}-{sha256_json([sources, settings])[:8]}"
+
+
+def flags(settings: dict[str, Any]) -> str:
+    """Return settings as the flags of a script, sorted; None leaves a flag out."""
+    words = []
+    for key, value in sorted(settings.items()):
+        if isinstance(value, bool):
+            words.append(f"--{key}" if value else f"--no-{key}")
+        elif value is not None:
+            words.append(f"--{key} {value}")
+    return " ".join(words)
+
+
+def record_sources(paths: list[Path], folder: Path) -> Path:
+    """Write the SHA-256 of files, and of all files below folders, to a small record.
+
+    Snakemake compares files of more than a megabyte by time only, so the record
+    stands for them: it is rewritten only when content changes. Hashes are kept
+    beside it with each file's size and time, so nothing is hashed twice.
+
+    Args:
+        paths: files and folders.
+        folder: where records are kept.
+
+    Returns:
+        The record's path, in the format of sha256sum.
+
+    Raises:
+        InputError: a path does not exist.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path} does not exist")
+        found = path.rglob("*") if path.is_dir() else [path]
+        files += sorted(entry for entry in found if entry.is_file())
+    record = folder / f"{sha256_json([str(path) for path in paths])[:16]}.sha256"
+    cache_path = record.with_suffix(".json")
+    try:
+        cache = json.loads(cache_path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        cache = {}
+    known = {}
+    for file in files:
+        status = file.stat()
+        stamp = [status.st_size, status.st_mtime_ns]
+        entry = cache.get(str(file))
+        digest = entry[1] if entry and entry[0] == stamp else sha256_file(file)
+        known[str(file)] = [stamp, digest]
+    if known != cache:
+        write_bytes(cache_path, json.dumps(known).encode())
+    content = "".join(f"{digest}  {name}\n" for name, (_, digest) in known.items()).encode()
+    if not record.is_file() or record.read_bytes() != content:
+        write_bytes(record, content)
+    return record

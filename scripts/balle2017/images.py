@@ -1,0 +1,128 @@
+"""Decode any picture into 8-bit RGB, in one stated way."""
+
+import io
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from balle2017.errors import BadImageError, InputError
+
+#: File names that are taken for pictures when a folder is listed.
+EXTENSIONS = frozenset(
+    [
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".jfif",
+        ".jp2",
+        ".jpeg",
+        ".jpg",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
+)
+
+#: Largest picture that is decoded by default, in pixels (8192 x 8192).
+MAX_PIXELS = 8192 * 8192
+
+# The limit below is ours and names the picture; Pillow's own would warn first.
+Image.MAX_IMAGE_PIXELS = None
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert to mode RGB: see `decode_image` for the rules."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):
+        # Pillow has no 16-bit colour; these modes are greyscale with 16 or more bits.
+        samples = np.asarray(image, dtype=np.float64)
+        scale = 1.0 if samples.max(initial=0) <= 255 else 1 / 257
+        samples = np.clip(np.rint(samples * scale), 0, 255).astype(np.uint8)
+        return Image.fromarray(samples).convert("RGB")
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def decode_image(data: bytes | BinaryIO, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, str]:
+    """Decode one picture.
+
+    EXIF orientation is applied; transparency is laid over white; greyscale is
+    repeated in three channels; 16-bit samples are divided by 257 and rounded;
+    CMYK and palettes are converted by Pillow; of an animation the first frame
+    is taken.
+
+    Args:
+        data: the encoded picture.
+        max_pixels: larger pictures are refused before they are decoded.
+
+    Returns:
+        The pixels as uint8 [height, width, 3], and the mode the file had
+        (Pillow's name, such as "L" or "CMYK").
+
+    Raises:
+        BadImageError: not a picture, damaged, truncated or over the limit.
+    """
+    stream = io.BytesIO(data) if isinstance(data, bytes) else data
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(stream) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise BadImageError(
+                        f"over the pixel limit: {width}x{height} is more than {max_pixels} pixels"
+                    )
+                mode = image.mode
+                return np.array(_to_rgb(image)), mode
+    except UnidentifiedImageError:
+        raise BadImageError("not an image") from None
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, IndexError) as error:
+        text = str(error).strip() or type(error).__name__
+        reason = "truncated" if "truncated" in text.lower() else "damaged image"
+        raise BadImageError(f"{reason}: {text.splitlines()[0]}") from None
+
+
+def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read a picture file as uint8 [height, width, 3].
+
+    Raises:
+        BadImageError: with the path and the reason.
+    """
+    try:
+        with open(path, "rb") as file:
+            return decode_image(file, max_pixels)[0]
+    except BadImageError as error:
+        raise BadImageError(f"{path}: {error}") from None
+    except OSError as error:
+        raise BadImageError(f"{path}: {error.strerror}") from None
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return the picture files directly in `folder`, sorted by name.
+
+    Raises:
+        InputError: no such folder, or no picture in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder")
+    found = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
+    )
+    if not found:
+        raise InputError(
+            f"{folder} holds no image (looked for {', '.join(sorted(EXTENSIONS))} by name)"
+        )
+    return found

@@ -1,0 +1,124 @@
+"""A trained model on disk: `config.json` and `model.safetensors`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from balle2017.errors import DamagedFileError, InputError
+from balle2017.files import read_json, write_json
+from balle2017.model import Balle2017FactorizedPrior
+from balle2017.tensors import load_tensors, save_tensors
+
+FORMAT = "balle2017-model-1"
+
+# Tables of the range coder, stored beside the weights under these names.
+TABLES = {
+    "coding/cdf": np.int32,
+    "coding/cdf_offset": np.int32,
+    "coding/quantization_offset": np.float32,
+}
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model read from disk.
+
+    Attributes:
+        network: float32 transforms and prior with the trained weights.
+        tables: the arrays named in `TABLES`.
+        model_id: 8 bytes that name weights and tables; every bitstream carries them.
+        config: content of config.json.
+    """
+
+    network: Balle2017FactorizedPrior
+    tables: dict[str, np.ndarray]
+    model_id: bytes
+    config: dict
+
+
+def save_model(folder: Path, network: Balle2017FactorizedPrior, config: dict) -> str:
+    """Write weights and coding tables, then config.json; return the model's SHA-256.
+
+    Args:
+        folder: receives `model.safetensors` and `config.json`.
+        network: its prior's coding tables are built here, once and for all.
+        config: further JSON entries for config.json, such as lambda_rd.
+    """
+    coder = network.coding_model()
+    offset = coder.quantization_offset
+    if offset is None:
+        offset = np.zeros(network.num_filters, np.float32)
+    arrays = {name: variable.numpy() for name, variable in network.named_variables().items()}
+    arrays["coding/cdf"] = coder.cdf.numpy()
+    arrays["coding/cdf_offset"] = coder.cdf_offset.numpy()
+    arrays["coding/quantization_offset"] = np.asarray(offset)
+    description = {"format": FORMAT, "num_filters": network.num_filters}
+    digest = save_tensors(folder / "model.safetensors", arrays, description)
+    # config.json is small, so it also stands for the weights where Snakemake
+    # compares files by content.
+    write_json(folder / "config.json", {**description, **config, "model_sha256": digest})
+    return digest
+
+
+def find_model(folder: Path) -> Path:
+    """Return the folder that holds config.json: `folder` or its `model` subfolder.
+
+    Raises:
+        InputError: neither does.
+    """
+    for candidate in (Path(folder), Path(folder) / "model"):
+        if (candidate / "config.json").is_file():
+            return candidate
+    raise InputError(f"{folder} holds no model (no config.json in it or in its folder model/)")
+
+
+def load_model(folder: Path) -> TrainedModel:
+    """Read a model written by `save_model`.
+
+    Raises:
+        InputError: no model there, or it is damaged or does not fit its config.json.
+    """
+    folder = find_model(folder)
+    path = folder / "model.safetensors"
+    try:
+        config = read_json(folder / "config.json")
+        arrays, description, digest = load_tensors(path)
+    except ValueError as error:
+        raise InputError(f"{folder / 'config.json'} is not valid JSON: {error}") from None
+    except DamagedFileError as error:
+        raise InputError(str(error)) from None
+    if description.get("format") != FORMAT or config.get("model_sha256") != digest:
+        raise InputError(f"{path} does not belong to the config.json beside it")
+    network = Balle2017FactorizedPrior(int(description["num_filters"]))
+    assign_variables(network.named_variables(), arrays, path)
+    tables = {name: _checked(arrays, name, None, dtype, path) for name, dtype in TABLES.items()}
+    return TrainedModel(network, tables, bytes.fromhex(digest)[:8], config)
+
+
+def assign_variables(
+    variables: dict[str, tf.Variable], arrays: dict[str, np.ndarray], path: Path
+) -> None:
+    """Set variables by name.
+
+    Raises:
+        InputError: an array is missing or has another shape or type; names it and `path`.
+    """
+    for name, variable in variables.items():
+        shape, dtype = tuple(variable.shape), variable.dtype.as_numpy_dtype
+        variable.assign(_checked(arrays, name, shape, dtype, path))
+
+
+def _checked(
+    arrays: dict[str, np.ndarray], name: str, shape: tuple | None, dtype: type, path: Path
+) -> np.ndarray:
+    array = arrays.get(name)
+    if array is None:
+        raise InputError(f"{path} lacks {name}")
+    if array.dtype != dtype or (shape is not None and array.shape != shape):
+        raise InputError(
+            f"{path}: {name} is {array.dtype}{list(array.shape)}, "
+            f"expected {np.dtype(dtype)}{list(shape or [])}"
+        )
+    return array

@@ -1,0 +1,90 @@
+"""Training patches as a pure function of (seed, step)."""
+
+import numpy as np
+
+from balle2017.dataset import ImageStore
+from balle2017.errors import InputError
+
+# Domains of the counter-based generator, so that no two uses share a stream.
+_ORDER, _CROP = 0, 1
+
+
+def _generator(seed: int, domain: int, counter: int) -> np.random.Generator:
+    """Return the random stream number `counter` of a domain."""
+    return np.random.Generator(np.random.Philox(key=[seed, domain], counter=[0, 0, 0, counter]))
+
+
+def check_sizes(store: ImageStore, patch_size: int) -> None:
+    """Raise InputError if a picture is smaller than the patch or there is none."""
+    if not len(store):
+        raise InputError("the image list is empty")
+    for index, name in enumerate(store.names):
+        height, width, _ = store[index].shape
+        if min(height, width) < patch_size:
+            raise InputError(
+                f"image {name} is {width}x{height}, smaller than the patch size {patch_size}; "
+                "set data.min_size to the patch size or more (--min_size of extract.py)"
+            )
+
+
+class PatchSampler:
+    """Draw batches of random crops.
+
+    Every pass over the images is a new random order. Each visit to an image
+    takes `patches_per_image` new crops. Batch number `step` depends on the seed
+    and the step alone, so training goes on after a restart as if undisturbed.
+    """
+
+    def __init__(
+        self,
+        store: ImageStore,
+        patch_size: int,
+        batch_size: int,
+        patches_per_image: int,
+        seed: int,
+        flip: bool,
+    ):
+        """See `TrainingSettings` for the meaning of the arguments."""
+        check_sizes(store, patch_size)
+        self._store = store
+        self._patch_size = patch_size
+        self._batch_size = batch_size
+        self._patches_per_image = patches_per_image
+        self._seed = seed
+        self._flip = flip
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+
+    def _image_index(self, visit: int) -> int:
+        number, position = divmod(visit, len(self._store))
+        if self._order[0] != number:
+            order = _generator(self._seed, _ORDER, number).permutation(len(self._store))
+            self._order = (number, order)
+        return int(self._order[1][position])
+
+    def batch(self, step: int) -> np.ndarray:
+        """Return the patches of a step, uint8 [batch_size, patch_size, patch_size, 3]."""
+        size = self._patch_size
+        patches = np.empty((self._batch_size, size, size, 3), np.uint8)
+        draws = _generator(self._seed, _CROP, step).random((self._batch_size, 3))
+        for slot, (top, left, mirror) in enumerate(draws):
+            number = step * self._batch_size + slot
+            image = self._store[self._image_index(number // self._patches_per_image)]
+            height, width, _ = image.shape
+            y = int(top * (height - size + 1))
+            x = int(left * (width - size + 1))
+            patch = image[y : y + size, x : x + size]
+            patches[slot] = patch[:, ::-1] if self._flip and mirror < 0.5 else patch
+        return patches
+
+
+def centre_crop(image: np.ndarray, patch_size: int) -> np.ndarray:
+    """Return the central [patch_size, patch_size, 3] of an image at least that large."""
+    height, width, _ = image.shape
+    y, x = (height - patch_size) // 2, (width - patch_size) // 2
+    return image[y : y + patch_size, x : x + patch_size]
+
+
+def centre_patches(store: ImageStore, patch_size: int) -> np.ndarray:
+    """Return the centre crop of every picture, uint8 [n, patch_size, patch_size, 3]."""
+    check_sizes(store, patch_size)
+    return np.stack([centre_crop(store[index], patch_size) for index in range(len(store))])

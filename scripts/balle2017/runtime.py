@@ -1,0 +1,63 @@
+"""Set TensorFlow up so that a run can be repeated to the bit."""
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from balle2017.errors import InputError
+
+
+def configure(threads: int, device: str, seed: int = 0) -> str:
+    """Fix threads, determinism, device and seed; call it before any other TensorFlow work.
+
+    Args:
+        threads: threads of one operation, and operations at the same time.
+            Sums are split by thread, so the number is part of the result.
+        device: "auto", "cpu" or "gpu".
+        seed: of TensorFlow's own random numbers, which only initial weights use.
+
+    Returns:
+        The device in words, such as "CPU" or "GPU (NVIDIA A100)".
+
+    Raises:
+        InputError: a GPU is asked for and TensorFlow sees none.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    gpus = [] if device == "cpu" else tf.config.list_physical_devices("GPU")
+    if device == "gpu" and not gpus:
+        raise InputError(
+            "the settings ask for a GPU (device: gpu) and TensorFlow sees none; install with "
+            "'uv run --extra gpu', check CUDA_VISIBLE_DEVICES, or set device: auto"
+        )
+    tf.config.set_visible_devices(gpus[:1], "GPU")
+    tf.config.experimental.enable_op_determinism()
+    tf.keras.utils.set_random_seed(seed)
+    if not gpus:
+        return "CPU"
+    tf.config.experimental.set_memory_growth(gpus[0], True)
+    return f"GPU ({tf.config.experimental.get_device_details(gpus[0]).get('device_name', '?')})"
+
+
+def cpu_model() -> tuple[str, frozenset[str]]:
+    """Return the processor's name and feature flags, as Linux tells them."""
+    name, flags = "unknown", frozenset()
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            name = value.strip()
+        elif key.strip() == "flags":
+            flags = frozenset(value.split())
+    return name, flags
+
+
+def resolve_policy(policy: str, device: str) -> str:
+    """Return the Keras precision policy that "auto" stands for on this device.
+
+    bfloat16 pays on a CPU with AMX and is slow on one without; a GPU takes float16.
+    """
+    if policy != "auto":
+        return policy
+    if device != "CPU":
+        return "mixed_float16"
+    return "mixed_bfloat16" if "amx_bf16" in cpu_model()[1] else "float32"

@@ -1,0 +1,128 @@
+"""Training settings: the one place for their names, defaults, bounds and help.
+
+The command line of `scripts/train.py` is made from this class, and a test holds
+the config schema to it.
+"""
+
+import argparse
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from balle2017.errors import InputError
+
+PRECISION_POLICIES = ("float32", "mixed_float16", "mixed_bfloat16", "auto")
+DEVICES = ("auto", "cpu", "gpu")
+SCHEDULES = ("constant", "cosine")
+
+
+def _setting(default: Any, text: str, **extra: Any) -> Any:
+    return field(default=default, metadata={"help": text, **extra})
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Everything that decides the result of a training run, beside the images.
+
+    Raises:
+        InputError: a value is out of its range; the message names the key.
+    """
+
+    patch_size: int = _setting(256, "side of a training patch in pixels, a multiple of 16", min=16)
+    batch_size: int = _setting(16, "patches per step", min=1)
+    patches_per_image: int = _setting(1, "crops taken each time an image is visited", min=1)
+    flip: bool = _setting(True, "mirror half of the patches")
+    num_filters: int = _setting(128, "channels of the transforms and the latents", min=1)
+    latent_gain: float = _setting(
+        1.0, "factor on the latents' scale at the start of training", above=0
+    )
+    lambda_rd: float = _setting(
+        0.01, "weight of the distortion: loss = bpp + lambda_rd * MSE, pixels on 0..255", above=0
+    )
+    epochs: int = _setting(100, "epochs; an epoch is steps_per_epoch steps", min=1)
+    steps_per_epoch: int = _setting(1000, "steps between validations and checkpoints", min=1)
+    learning_rate: float = _setting(1e-4, "Adam's learning rate for the convolutions", above=0)
+    prior_lr_factor: float = _setting(1.0, "the prior's learning rate, relative", above=0)
+    gdn_lr_factor: float = _setting(1.0, "GDN's learning rate, relative", above=0)
+    lr_schedule: str = _setting(
+        "constant",
+        "course of the learning rate: cosine falls to 1 %% of it by the last step",
+        choices=SCHEDULES,
+    )
+    warmup_steps: int = _setting(0, "steps over which the learning rate rises from 0", min=0)
+    clip_norm: float | None = _setting(
+        None, "largest global norm of the gradients; none: no clipping", above=0
+    )
+    early_stopping_patience: int = _setting(
+        10, "epochs without a lower validation loss before the run ends", min=1
+    )
+    precision_policy: str = _setting(
+        "float32",
+        "precision of the inner layers; auto: the fastest right one on the device",
+        choices=PRECISION_POLICIES,
+    )
+    seed: int = _setting(1, "seed of weights, patches and quantization noise", min=0)
+    threads: int = _setting(2, "TensorFlow's threads; the result depends on it", min=1)
+    device: str = _setting(
+        "auto", "auto: a GPU where there is one; gpu: fail without one", choices=DEVICES
+    )
+
+    @property
+    def total_steps(self) -> int:
+        """Number of optimizer steps of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+    def __post_init__(self) -> None:
+        """Check every bound."""
+        for item in dataclasses.fields(self):
+            problem = _problem(item, getattr(self, item.name))
+            if problem:
+                raise InputError(problem)
+        if self.patch_size % 16:
+            raise InputError(f"patch_size is {self.patch_size}; it must be a multiple of 16")
+
+
+def _problem(item: dataclasses.Field, value: Any) -> str:
+    """Return what is wrong with a setting's value, in a sentence, or nothing."""
+    bounds = item.metadata
+    if value is None:
+        return "" if item.default is None else f"{item.name} must be given"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{item.name} is {value}; it must be finite"
+    if "min" in bounds and value < bounds["min"]:
+        return f"{item.name} is {value}; it must be at least {bounds['min']}"
+    if "above" in bounds and value <= bounds["above"]:
+        return f"{item.name} is {value}; it must be more than {bounds['above']}"
+    if "choices" in bounds and value not in bounds["choices"]:
+        return f"{item.name} is {value!r}; it must be one of {', '.join(bounds['choices'])}"
+    return ""
+
+
+def _optional_float(text: str) -> float | None:
+    return None if text.lower() == "none" else float(text)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` a flag for every setting."""
+    group = parser.add_argument_group("training")
+    types = {"flip": None, "clip_norm": _optional_float}
+    for item in dataclasses.fields(TrainingSettings):
+        options: dict[str, Any] = {"default": item.default, "help": item.metadata["help"]}
+        if isinstance(item.default, bool):
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options["type"] = types.get(item.name) or type(item.default)
+            options["choices"] = item.metadata.get("choices")
+            options["metavar"] = None if options["choices"] else "N"
+        group.add_argument(f"--{item.name}", **options)
+
+
+def from_arguments(args: argparse.Namespace) -> TrainingSettings:
+    """Build the settings from parsed arguments.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+    names = [item.name for item in dataclasses.fields(TrainingSettings)]
+    return TrainingSettings(**{name: getattr(args, name) for name in names})

@@ -1,0 +1,89 @@
+"""Divide a dataset into training and validation images, by content."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from balle2017.dataset import pixel_sha256
+from balle2017.errors import InputError
+from balle2017.files import read_table, sha256_file, write_json, write_table
+from balle2017.images import list_images, read_image
+
+LIST_COLUMNS = ["name", "pixel_sha256", "width", "height", "shard", "offset"]
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """How many images went where, and the names of those kept out."""
+
+    train: int
+    val: int
+    kept_out: list[str]
+    warning: str
+
+
+def position(pixel_hash: str, seed: int) -> float:
+    """Return where an image lies in [0, 1), from its pixels and the seed alone.
+
+    Images below `val_split` are validation images: adding images moves none of
+    the others, and equal pictures cannot lie on both sides.
+    """
+    digest = hashlib.sha256(f"{seed}:{pixel_hash}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def split_images(
+    manifest: Path, out: Path, val_split: float, seed: int, test_images: list[Path] = ()
+) -> SplitResult:
+    """Write `train.csv`, `val.csv` and `split.json` (counts and hashes) to `out`.
+
+    Args:
+        manifest: `manifest.csv` of a dataset.
+        out: folder for the lists; they name the shards relative to it.
+        val_split: expected share of validation images, 0 < val_split < 1.
+        seed: makes another division.
+        test_images: pictures, and folders of pictures, kept out of both sides
+            (compared by decoded pixels).
+
+    Raises:
+        InputError: no such manifest, val_split out of range, or fewer than two images left.
+    """
+    manifest, out = Path(manifest), Path(out)
+    if not 0 < val_split < 1:
+        raise InputError(f"val_split is {val_split}; it must lie between 0 and 1, both excluded")
+    try:
+        rows = [row for row in read_table(manifest) if row["status"] == "accepted"]
+    except FileNotFoundError:
+        raise InputError(f"manifest {manifest} does not exist") from None
+    except KeyError:
+        raise InputError(f"{manifest} is no manifest written by extract.py") from None
+    tests = {
+        pixel_sha256(read_image(path))
+        for entry in map(Path, test_images)
+        for path in (list_images(entry) if entry.is_dir() else [entry])
+    }
+    kept_out = [row["name"] for row in rows if row["pixel_sha256"] in tests]
+    rows = [row for row in rows if row["pixel_sha256"] not in tests]
+    if len(rows) < 2:
+        raise InputError(
+            f"{manifest} has {len(rows)} usable image(s) outside the test set; "
+            "a training and a validation side need at least 2"
+        )
+    rows.sort(key=lambda row: position(row["pixel_sha256"], seed))
+    n_val = sum(position(row["pixel_sha256"], seed) < val_split for row in rows)
+    warning = ""
+    if n_val == 0 or n_val == len(rows):
+        side = "validation" if n_val == 0 else "training"
+        n_val = 1 if n_val == 0 else len(rows) - 1
+        warning = f"the {side} side was empty at val_split {val_split}; one image fills it"
+    sides = {"val": rows[:n_val], "train": rows[n_val:]}
+    images = os.path.relpath(manifest.parent / "images", out)
+    summary: dict = {"val_fraction": n_val / len(rows), "kept_out": kept_out, "warning": warning}
+    for side, members in sides.items():
+        members = [row | {"shard": f"{images}/{row['shard']}"} for row in members]
+        table = [{column: row[column] for column in LIST_COLUMNS} for row in members]
+        write_table(out / f"{side}.csv", LIST_COLUMNS, table)
+        summary[side] = {"images": len(table), "sha256": sha256_file(out / f"{side}.csv")}
+    write_json(out / "split.json", summary)
+    return SplitResult(len(sides["train"]), len(sides["val"]), kept_out, warning)

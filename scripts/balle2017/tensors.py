@@ -1,0 +1,58 @@
+"""Named arrays and their description in one file that proves its own integrity.
+
+The format is safetensors, which loads without running code. Its header carries
+a JSON description and the SHA-256 of names, shapes, types, values and
+description; a file that does not match is refused.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from balle2017.errors import DamagedFileError
+from balle2017.files import write_bytes
+
+
+def tensors_sha256(tensors: dict[str, np.ndarray], description: Any) -> str:
+    """Return the SHA-256 over names, types, shapes and values, and the description."""
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    for name in sorted(tensors):
+        array = tensors[name]
+        digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def save_tensors(path: Path, tensors: dict[str, np.ndarray], description: Any) -> str:
+    """Write arrays and a JSON description to `path`, atomically; return their SHA-256."""
+    # Not ascontiguousarray, which gives scalars a dimension.
+    arrays = {name: np.asarray(value, order="C") for name, value in tensors.items()}
+    digest = tensors_sha256(arrays, description)
+    metadata = {"sha256": digest, "description": json.dumps(description, sort_keys=True)}
+    write_bytes(path, safetensors.numpy.save(arrays, metadata))
+    return digest
+
+
+def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], Any, str]:
+    """Read what `save_tensors` wrote: arrays, description and SHA-256.
+
+    Raises:
+        DamagedFileError: the file is missing, cut short, altered, or of another kind.
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        digest, description = metadata["sha256"], json.loads(metadata["description"])
+    except FileNotFoundError:
+        raise DamagedFileError(f"{path} does not exist") from None
+    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+        raise DamagedFileError(f"{path} is damaged or of another kind: {error}") from None
+    if tensors_sha256(tensors, description) != digest:
+        raise DamagedFileError(f"{path} is damaged: its content does not match its checksum")
+    return tensors, description, digest

@@ -1,0 +1,39 @@
+"""Compress pictures to .b17 files with a trained model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from balle2017 import cli
+from balle2017.conversion import convert_all, plan_outputs
+from balle2017.files import write_bytes
+from balle2017.images import list_images, read_image
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Compress; print a line for each picture."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("input", type=Path, nargs="+", help="pictures or folders of pictures")
+    parser.add_argument("--model", type=Path, required=True, help="folder with config.json")
+    parser.add_argument("--out", type=Path, required=True, help="folder, or one .b17 file")
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="TensorFlow's threads")
+    args = parser.parse_args(argv)
+    pairs = plan_outputs(args.input, args.out, list_images, ".b17")
+
+    from balle2017 import runtime
+    from balle2017.codec import Codec
+
+    runtime.configure(args.threads, "cpu")
+    codec = Codec(args.model)
+
+    def convert(source: Path, target: Path) -> str:
+        pixels = read_image(source)
+        data = codec.compress(pixels)
+        write_bytes(target, data)
+        height, width, _ = pixels.shape
+        return f"{target}: {len(data)} bytes, {len(data) * 8 / (width * height):.4f} bpp"
+
+    convert_all(pairs, convert)
+
+
+if __name__ == "__main__":
+    cli.run(main)

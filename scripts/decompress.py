@@ -1,0 +1,38 @@
+"""Decompress .b17 files to PNG pictures with the model that made them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from balle2017 import cli
+from balle2017.conversion import convert_all, list_streams, plan_outputs
+from balle2017.files import atomic_path
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Decompress; print a line for each file."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("input", type=Path, nargs="+", help=".b17 files or folders of them")
+    parser.add_argument("--model", type=Path, required=True, help="folder with config.json")
+    parser.add_argument("--out", type=Path, required=True, help="folder, or one .png file")
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="TensorFlow's threads")
+    args = parser.parse_args(argv)
+    pairs = plan_outputs(args.input, args.out, list_streams, ".png")
+
+    from balle2017 import runtime
+    from balle2017.codec import Codec
+    from PIL import Image
+
+    runtime.configure(args.threads, "cpu")
+    codec = Codec(args.model)
+
+    def convert(source: Path, target: Path) -> str:
+        pixels = codec.decompress(source.read_bytes())
+        with atomic_path(target) as temporary:
+            Image.fromarray(pixels).save(temporary)
+        return f"{target}: {pixels.shape[1]}x{pixels.shape[0]}"
+
+    convert_all(pairs, convert)
+
+
+if __name__ == "__main__":
+    cli.run(main)

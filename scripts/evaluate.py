@@ -1,0 +1,55 @@
+"""Evaluate a trained model on a folder of pictures: real files, decoded pixels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from balle2017 import cli
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Evaluate; print the point of the rate-distortion curve."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="folder with config.json")
+    parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
+    parser.add_argument("--testset", help="name of the test set (the folder's name)")
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="TensorFlow's threads")
+    args = parser.parse_args(argv)
+
+    from balle2017.model_io import find_model
+
+    find_model(args.model)
+
+    from balle2017 import runtime
+    from balle2017.bitstream import HEADER_BYTES
+    from balle2017.codec import Codec
+    from balle2017.evaluation import CodecPoint, run_evaluation
+
+    runtime.configure(args.threads, "cpu")
+    codec = Codec(args.model)
+    identity = {
+        "testset": args.testset or args.images.resolve().name,
+        "codec": "balle2017",
+        "point": codec.model.config["lambda_rd"],
+        "filters": codec.model.config["num_filters"],
+        "seed": codec.model.config["seed"],
+        "model_sha256": codec.model.config["model_sha256"],
+    }
+    point = CodecPoint(
+        identity,
+        codec.compress,
+        codec.decompress,
+        ".b17",
+        header_bytes=HEADER_BYTES,
+        estimate_bits=codec.estimated_bits,
+    )
+    (summary,) = run_evaluation(args.images, args.out, [point], keep_reconstructions=True)
+    print(
+        f"lambda {summary['point']}: {summary['bpp']:.4f} bpp, {summary['psnr_rgb']:.2f} dB, "
+        f"{summary['n_images']} images; payload and estimate differ by "
+        f"{summary['rate_difference']:.3%}"
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,46 @@
+"""Evaluate a conventional codec on a folder of pictures, at several qualities."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from balle2017 import cli
+from balle2017.codecs import CODECS, get_codec
+from balle2017.evaluation import CodecPoint, run_evaluation
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Evaluate; print the points of the rate-distortion curve."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("--codec", choices=CODECS, required=True)
+    parser.add_argument(
+        "--quality", type=float, nargs="+", required=True, metavar="Q", help="in dB for jpeg2000"
+    )
+    parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
+    parser.add_argument("--testset", help="name of the test set (the folder's name)")
+    args = parser.parse_args(argv)
+    codec = get_codec(args.codec, args.quality)
+    points = [
+        CodecPoint(
+            identity={
+                "testset": args.testset or args.images.resolve().name,
+                "codec": args.codec,
+                "point": quality,
+                "encoder": codec.describe(),
+            },
+            encode=lambda pixels, quality=quality: codec.encode(pixels, quality),
+            decode=codec.decode,
+            suffix=codec.suffix,
+            folder=f"{quality:g}",
+        )
+        for quality in args.quality
+    ]
+    for row in run_evaluation(args.images, args.out, points, keep_reconstructions=False):
+        print(
+            f"{row['codec']} {row['point']:g}: {row['bpp']:.4f} bpp, {row['psnr_rgb']:.2f} dB, "
+            f"{row['n_images']} images"
+        )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,102 @@
+"""Train one model for one lambda."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from balle2017 import cli, settings
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.Parser(__doc__)
+    data = parser.add_argument_group("data: a folder of images, or two lists from split.py")
+    data.add_argument("--data_dir", type=Path, help="folder or archive of training images")
+    data.add_argument("--train_list", type=Path, help="train.csv")
+    data.add_argument("--val_list", type=Path, help="val.csv")
+    data.add_argument("--max_images", type=int, metavar="N", help="use only N images of --data_dir")
+    data.add_argument(
+        "--val_split",
+        type=float,
+        default=0.1,
+        metavar="F",
+        help="share of --data_dir's images that validate",
+    )
+    settings.add_arguments(parser)
+    run = parser.add_argument_group("run")
+    run.add_argument("--save_dir", type=Path, default=Path("checkpoints"), help="output folder")
+    run.add_argument(
+        "--checkpoint_dir", type=Path, help="checkpoints while training (SAVE_DIR/checkpoints)"
+    )
+    run.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="go on from the newest sound checkpoint",
+    )
+    run.add_argument(
+        "--restart_stale",
+        action="store_true",
+        help="discard checkpoints made with other settings instead of refusing",
+    )
+    run.add_argument(
+        "--clear_checkpoints", action="store_true", help="delete checkpoints after the export"
+    )
+    run.add_argument(
+        "--check_numerics", action="store_true", help="stop at the first NaN or Inf and name it"
+    )
+    run.add_argument(
+        "--log_images_every", type=int, default=5, metavar="N", help="epochs; 0: never"
+    )
+    run.add_argument("--num_images_to_log", type=int, default=4, metavar="N", help="pictures")
+    args = parser.parse_args(argv)
+    lists = args.train_list is not None and args.val_list is not None
+    if (args.data_dir is None) == (not lists):
+        parser.error("give either --data_dir, or both --train_list and --val_list")
+    return args
+
+
+def _lists(args: argparse.Namespace, training: settings.TrainingSettings) -> tuple[Path, Path]:
+    """Return the two lists, made from --data_dir where they are not given."""
+    if args.data_dir is None:
+        return args.train_list, args.val_list
+    # Imported here because the two lists need neither.
+    from balle2017.dataset import ExtractSettings, extract_archives
+    from balle2017.split import split_images
+
+    folder = args.save_dir / "dataset"
+    wanted = ExtractSettings(
+        min_size=training.patch_size, max_images=args.max_images, seed=training.seed
+    )
+    counts = extract_archives([args.data_dir], folder, wanted)
+    split = split_images(folder / "manifest.csv", folder, args.val_split, training.seed)
+    print(
+        f"{counts['accepted']} images accepted, {counts['skipped']} skipped, "
+        f"{counts['rejected']} rejected; {split.train} train, {split.val} validate "
+        f"(reasons in {folder / 'manifest.csv'})"
+    )
+    return folder / "train.csv", folder / "val.csv"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train and export."""
+    args = _parse(argv)
+    training = settings.from_arguments(args)
+    train_list, val_list = _lists(args, training)
+
+    from balle2017.training import RunOptions, train
+
+    options = RunOptions(
+        save_dir=args.save_dir,
+        checkpoint_dir=args.checkpoint_dir or args.save_dir / "checkpoints",
+        resume=args.resume,
+        restart_stale=args.restart_stale,
+        keep_checkpoints=not args.clear_checkpoints,
+        check_numerics=args.check_numerics,
+        log_images_every=args.log_images_every,
+        num_images_to_log=args.num_images_to_log,
+    )
+    train(training, train_list, val_list, options, log=lambda line: print(line, flush=True))
+
+
+if __name__ == "__main__":
+    cli.run(main)

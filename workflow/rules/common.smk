@@ -1,0 +1,122 @@
+# What all rules share: the checked config, paths, and the inputs that stand for
+# code and for large files. The only file with functions.
+import sys
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from balle2017 import builtin, experiment, kodak  # noqa: E402
+from balle2017.errors import InputError  # noqa: E402
+from balle2017.imports import import_closure  # noqa: E402
+
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+KODAK_HASHES = ROOT / "workflow" / "resources" / "kodak.sha256"
+
+
+def checked_config():
+    """Check the config, then let Snakemake fill in the schema's defaults."""
+    experiment.check_config(config, yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
+    validate(config, str(SCHEMA))
+
+
+def test_set():
+    """Return the test set's name, its folder, and the record that stands for its files."""
+    choice = config["test_images"]
+    if choice == "builtin":
+        return choice, "results/builtin/test", "results/builtin/test.sha256"
+    if choice == "kodak" and config["kodak"] is None:
+        return choice, "results/kodak", "results/kodak.sha256"
+    folder = Path(config["kodak"] if choice == "kodak" else choice)
+    key = "kodak" if choice == "kodak" else "test_images"
+    if not folder.is_dir():
+        raise InputError(f"config: {key} is {folder}, which is not a folder")
+    if choice == "kodak":
+        kodak.check_folder(folder, kodak.read_hashes(KODAK_HASHES))
+    name = choice if choice == "kodak" else folder.resolve().name
+    return (
+        name,
+        str(folder),
+        str(experiment.record_sources([folder], Path("work/sources"))),
+    )
+
+
+def train_sources():
+    """Return the training archives and the record that stands for them."""
+    if config["train_archive"] == "builtin":
+        return ["results/builtin/train.tar"], "results/builtin/train.sha256"
+    sources = config["train_archive"]
+    sources = [sources] if isinstance(sources, str) else sources
+    for source in sources:
+        if not Path(source).exists():
+            raise InputError(f"config: train_archive is {source}, which does not exist")
+    record = experiment.record_sources([Path(s) for s in sources], Path("work/sources"))
+    return sources, str(record)
+
+
+def code(script):
+    """Return a script and the package modules it imports: the inputs of its rule."""
+    path = ROOT / "scripts" / f"{script}.py"
+    return [str(file.relative_to(ROOT)) for file in [path, *import_closure(path)]]
+
+
+def train_flags(wildcards):
+    """Return the flags of scripts/train.py for one model."""
+    settings = config["training"] | config["model"]
+    return experiment.flags(
+        settings
+        | {
+            "lambda_rd": float(wildcards.lambda_rd),
+            "num_filters": int(wildcards.filters),
+            "seed": int(wildcards.seed),
+        }
+    )
+
+
+def codec_qualities(wildcards):
+    """Return the qualities at which a codec is measured."""
+    return CODECS[wildcards.codec]
+
+
+def show_summary():
+    """Print the results, if this run made or kept them."""
+    summary = Path(EXPERIMENT) / "summary.txt"
+    if summary.is_file():
+        print(
+            summary.read_text(encoding="utf-8") + f"Figure: {EXPERIMENT}/rd_curve.png"
+        )
+
+
+try:
+    checked_config()
+    TESTSET, TEST_FOLDER, TEST_RECORD = test_set()
+    SOURCES, SOURCE_RECORD = train_sources()
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+EXPERIMENT = f"results/{config['experiment']}"
+LOGS = f"logs/{config['experiment']}"
+EXTRACTION = {key: config["data"][key] for key in ("min_size", "max_images", "seed")}
+DATASET = f"results/datasets/{experiment.dataset_name(SOURCES, EXTRACTION)}"
+MODELS = [
+    experiment.model_name(
+        lambda_rd, config["model"]["num_filters"], config["training"]["seed"]
+    )
+    for lambda_rd in config["lambdas"]
+]
+CODECS = config["evaluation"]["codecs"]
+
+# The model's wildcards, and its folder.
+MODEL = "{lambda_rd}-f{filters}-s{seed}"
+MODEL_FOLDER = f"{EXPERIMENT}/models/{MODEL}"
+
+
+wildcard_constraints:
+    lambda_rd=r"\d+\.\d{4}\d*",
+    filters=r"\d+",
+    seed=r"\d+",
+    codec="[a-z0-9_]+",

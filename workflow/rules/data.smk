@@ -1,0 +1,90 @@
+# From archives to training and validation lists.
+
+
+rule builtin_photographs:
+    input:
+        code=code("builtin_photographs"),
+    output:
+        archive="results/builtin/train.tar",
+        record="results/builtin/train.sha256",
+        test_images=expand("results/builtin/test/{name}", name=builtin.TEST),
+        test_record="results/builtin/test.sha256",
+    log:
+        "logs/builtin_photographs.log",
+    conda:
+        "../../envs/tables.yaml"
+    shell:
+        "python {input.code[0]} --out results/builtin > {log} 2>&1"
+
+
+rule download_kodak:
+    input:
+        code=code("fetch_kodak"),
+        hashes=str(KODAK_HASHES.relative_to(ROOT)),
+    output:
+        folder=directory("results/kodak"),
+        record="results/kodak.sha256",
+    log:
+        "logs/download_kodak.log",
+    conda:
+        "../../envs/tables.yaml"
+    shell:
+        "python {input.code[0]} --out {output.folder} --hashes {input.hashes} > {log} 2>&1"
+        " && cp {input.hashes} {output.record}"
+
+
+rule extract_archive:
+    input:
+        code=code("extract"),
+        record=SOURCE_RECORD,
+        archives=ancient(SOURCES),
+    output:
+        manifest=f"{DATASET}/manifest.csv",
+        summary=f"{DATASET}/dataset.json",
+        images=directory(f"{DATASET}/images"),
+    log:
+        f"{LOGS}/extract_archive.log",
+    benchmark:
+        f"{LOGS}/benchmarks/extract_archive.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        flags=experiment.flags(EXTRACTION),
+        out=DATASET,
+    shell:
+        "python {input.code[0]} {input.archives} --out {params.out} {params.flags} > {log} 2>&1"
+
+
+rule split_images:
+    input:
+        code=code("split"),
+        dataset=f"{DATASET}/dataset.json",
+        manifest=ancient(f"{DATASET}/manifest.csv"),
+        test_record=TEST_RECORD,
+    output:
+        train=f"{EXPERIMENT}/split/train.csv",
+        val=f"{EXPERIMENT}/split/val.csv",
+        summary=f"{EXPERIMENT}/split/split.json",
+    log:
+        f"{LOGS}/split_images.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        flags=experiment.flags(
+            {key: config["data"][key] for key in ("val_split", "seed")}
+        ),
+        out=f"{EXPERIMENT}/split",
+        test_images=TEST_FOLDER,
+    shell:
+        "python {input.code[0]} --manifest {input.manifest} --out {params.out} {params.flags}"
+        " --test_images {params.test_images} > {log} 2>&1"
+
+
+rule extract:
+    input:
+        rules.extract_archive.output,
+
+
+rule split:
+    input:
+        rules.split_images.output,

@@ -1,0 +1,39 @@
+# One training job per lambda.
+
+
+rule train_model:
+    input:
+        code=code("train"),
+        split=f"{EXPERIMENT}/split/split.json",
+        train=ancient(f"{EXPERIMENT}/split/train.csv"),
+        val=ancient(f"{EXPERIMENT}/split/val.csv"),
+        images=ancient(f"{DATASET}/images"),
+    output:
+        config=f"{MODEL_FOLDER}/model/config.json",
+        weights=f"{MODEL_FOLDER}/model/model.safetensors",
+        history=f"{MODEL_FOLDER}/history.csv",
+        run=f"{MODEL_FOLDER}/run.json",
+    log:
+        f"{LOGS}/train_model/{MODEL}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/train_model/{MODEL}.tsv"
+    conda:
+        "../../envs/tensorflow.yaml"
+    threads: config["training"]["threads"]
+    resources:
+        gpu=int(config["training"]["device"] == "gpu"),
+    params:
+        flags=train_flags,
+        save_dir=MODEL_FOLDER,
+        # Not an output: Snakemake would delete it when a job fails, and the
+        # next attempt must find its checkpoints.
+        checkpoints=f"work/train/{config['experiment']}/{MODEL}",
+    shell:
+        "python {input.code[0]} --train_list {input.train} --val_list {input.val}"
+        " --save_dir {params.save_dir} --checkpoint_dir {params.checkpoints}"
+        " --restart_stale --clear_checkpoints {params.flags} > {log} 2>&1"
+
+
+rule train:
+    input:
+        expand(f"{EXPERIMENT}/models/{{model}}/run.json", model=MODELS),
