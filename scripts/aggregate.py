@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli
-from balle2017.aggregation import bd_table, collect, summary_text, write_frame
 from balle2017.files import write_bytes
 
 
@@ -14,6 +13,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("result_dir", type=Path, nargs="+", help="folders with evaluations")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
     args = parser.parse_args(argv)
+
+    from balle2017.aggregation import bd_table, collect, summary_text, write_frame
+
     rd = collect(args.result_dir)
     bd = bd_table(rd)
     text = summary_text(rd, bd)

@@ -16,10 +16,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="TensorFlow's threads")
     args = parser.parse_args(argv)
 
-    from balle2017.model_io import find_model
-
-    find_model(args.model)
-
     from balle2017 import runtime
     from balle2017.bitstream import HEADER_BYTES
     from balle2017.codec import Codec

@@ -25,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"table {args.rd} does not exist") from None
     except ValueError as error:
         raise InputError(f"{args.rd} is no table of results: {error}") from None
+    missing = {"testset", "codec", "bpp", "psnr_rgb"} - set(rd.columns)
+    if missing:
+        raise InputError(f"{args.rd} is no table of results: it lacks {', '.join(sorted(missing))}")
     plot_rd(rd, args.out, args.testset, args.max_bpp)
     print(f"{args.out / 'rd_curve.png'} and rd_curve.svg")
 

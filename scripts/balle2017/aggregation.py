@@ -143,7 +143,7 @@ def curve_name(row: pd.Series) -> str:
     """Return the name of the curve that a row of rd.csv belongs to."""
     if pd.isna(row["filters"]):
         return row["codec"]
-    return f"{row['codec']}-f{row['filters']}-s{row['seed']}"
+    return f"{row['codec']}-f{int(row['filters'])}-s{int(row['seed'])}"
 
 
 def summary_text(rd: pd.DataFrame, bd: pd.DataFrame) -> str:
@@ -151,9 +151,7 @@ def summary_text(rd: pd.DataFrame, bd: pd.DataFrame) -> str:
     lines = []
     for testset, frame in rd.groupby("testset", sort=True):
         count = int(frame["n_images"].max())
-        lines.append(
-            f"{testset}, means over {count} images, rate from file sizes"
-        )
+        lines.append(f"{testset}, means over {count} images, rate from file sizes")
         lines.append(f"  {'codec':<12}{'point':>8}{'bpp':>9}{'PSNR dB':>9}{'MS-SSIM':>9}")
         for _, row in frame.iterrows():
             similarity = "" if pd.isna(row["ms_ssim_rgb"]) else f"{row['ms_ssim_rgb']:.4f}"

@@ -66,7 +66,8 @@ def _tar_mode(head: bytes) -> str | None:
     for magic, name in _COMPRESSIONS:
         if head.startswith(magic):
             return f"r|{name}"
-    return "r|" if head[257:262] == b"ustar" else None
+    empty = len(head) == _HEAD and not head.strip(b"\0")
+    return "r|" if empty or head[257:262] == b"ustar" else None
 
 
 def _is_zip(head: bytes) -> bool:
@@ -75,7 +76,8 @@ def _is_zip(head: bytes) -> bool:
 
 def _is_hidden(name: str) -> bool:
     """Tell the droppings of desktop systems (.DS_Store, ._x, __MACOSX/)."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+    parts = [part for part in PurePosixPath(name).parts if part not in (".", "..")]
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
 def _walk_file(name: str, size: int, stream: BinaryIO, depth: int) -> Iterator[Member]:

@@ -139,7 +139,7 @@ def extract_archives(
     Raises:
         InputError: a source is missing, damaged or no archive, or holds no usable image.
     """
-    out = Path(out)
+    sources, out = [Path(source) for source in sources], Path(out)
     partial = out / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     keep = None

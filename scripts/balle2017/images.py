@@ -40,11 +40,11 @@ Image.MAX_IMAGE_PIXELS = None
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Convert to mode RGB: see `decode_image` for the rules."""
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):
-        # Pillow has no 16-bit colour; these modes are greyscale with 16 or more bits.
-        samples = np.asarray(image, dtype=np.float64)
-        scale = 1.0 if samples.max(initial=0) <= 255 else 1 / 257
-        samples = np.clip(np.rint(samples * scale), 0, 255).astype(np.uint8)
+    if image.mode in ("I", "F"):
+        raise BadImageError("32-bit samples, whose range no file states")
+    if image.mode.startswith("I;16"):
+        # 16-bit greyscale; Pillow reads 16-bit colour as 8-bit by itself.
+        samples = np.rint(np.asarray(image, dtype=np.float64) / 257).astype(np.uint8)
         return Image.fromarray(samples).convert("RGB")
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -57,7 +57,7 @@ def decode_image(data: bytes | BinaryIO, max_pixels: int = MAX_PIXELS) -> tuple[
     """Decode one picture.
 
     EXIF orientation is applied; transparency is laid over white; greyscale is
-    repeated in three channels; 16-bit samples are divided by 257 and rounded;
+    repeated in three channels; 16-bit greyscale is divided by 257 and rounded;
     CMYK and palettes are converted by Pillow; of an animation the first frame
     is taken.
 

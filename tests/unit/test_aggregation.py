@@ -1,0 +1,92 @@
+import numpy as np
+import pandas as pd
+import pytest
+from balle2017.aggregation import RD_COLUMNS, bd_delta, bd_table, collect, summary_text
+from balle2017.errors import InputError
+from balle2017.files import write_json
+from balle2017.plotting import plot_rd
+
+
+def curve(codec, rates, offset=0.0, **extra):
+    """A curve of 6 dB per doubling of the rate, shifted by `offset` dB."""
+    return [
+        {"testset": "t", "codec": codec, "point": rate, "bpp": rate, "n_images": 2, **extra}
+        | {"psnr_rgb": 30 + 6 * np.log2(rate) + offset, "psnr_y": 30.0}
+        | {"ms_ssim_rgb": 1 - 0.05 / rate, "ms_ssim_rgb_db": -10 * np.log10(0.05 / rate)}
+        for rate in rates
+    ]
+
+
+OURS = {"filters": 8, "seed": 1}
+
+
+def frame(*curves):
+    return pd.DataFrame([row for rows in curves for row in rows]).reindex(columns=RD_COLUMNS)
+
+
+def test_bd_rate_of_a_shifted_curve():
+    rates = [0.25, 0.5, 1, 2]
+    # The same quality at half the rate: 6 dB more at each rate.
+    one, anchor = frame(curve("a", rates, 6)), frame(curve("b", rates))
+    delta = bd_delta(one, anchor, "psnr_rgb")
+    assert delta["bd_rate_percent"] == pytest.approx(-50, abs=0.01)
+    assert delta["bd_quality_db"] == pytest.approx(6, abs=0.01)
+    assert (delta["overlap_low"], delta["overlap_high"]) == (24, 36)
+    assert delta["reason"] == ""
+    back = bd_delta(anchor, one, "psnr_rgb")
+    assert back["bd_rate_percent"] == pytest.approx(100, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("one", "reason"),
+    [
+        (frame(curve("a", [0.25, 0.5])), "fewer than 3 points"),
+        (frame(curve("a", [0.25, 0.5, 1], 60)), "no overlap in quality"),
+        (frame(curve("a", [0.25, 0.5]), curve("a", [1], -30)), "quality does not rise with rate"),
+    ],
+)
+def test_what_cannot_be_had_is_empty_with_its_reason(one, reason):
+    delta = bd_delta(one, frame(curve("b", [0.25, 0.5, 1, 2])), "psnr_rgb")
+    assert delta["bd_rate_percent"] is None
+    assert delta["reason"] == reason
+
+
+def test_tables_from_summaries(tmp_path):
+    write_json(tmp_path / "m1" / "summary.json", curve("balle2017", [0.5], **OURS))
+    write_json(tmp_path / "m2" / "summary.json", curve("balle2017", [0.25], **OURS))
+    write_json(tmp_path / "jpeg" / "summary.json", curve("jpeg", [0.2, 0.4, 0.8]))
+    rd = collect([tmp_path])
+    assert list(rd.columns) == RD_COLUMNS
+    assert rd["codec"].tolist() == ["balle2017"] * 2 + ["jpeg"] * 3
+    assert rd["bpp"].tolist() == [0.25, 0.5, 0.2, 0.4, 0.8]
+    bd = bd_table(rd)
+    assert len(bd) == 2 * 2
+    text = summary_text(rd, bd)
+    assert "not defined (fewer than 3 points)" in text
+
+
+def test_a_folder_without_evaluation_is_named(tmp_path):
+    with pytest.raises(InputError, match="holds no evaluation"):
+        collect([tmp_path])
+    write_json(tmp_path / "summary.json", [{"x": 1}])
+    with pytest.raises(InputError, match="lack bpp, codec"):
+        collect([tmp_path])
+
+
+def test_the_figure_is_the_same_every_time(tmp_path):
+    rd = frame(curve("balle2017", [0.2, 0.4, 0.8], **OURS), curve("jpeg", [0.1, 0.9]))
+    for name in ("a", "b"):
+        plot_rd(rd, tmp_path / name)
+    for suffix in ("png", "svg"):
+        first, second = ((tmp_path / n / f"rd_curve.{suffix}").read_bytes() for n in "ab")
+        assert first == second
+    text = (tmp_path / "a" / "rd_curve.svg").read_text(encoding="utf-8")
+    assert "Ballé 2017, 8 filters" in text
+    assert "JPEG 4:2:0" in text
+
+
+def test_the_figure_needs_a_choice_among_test_sets(tmp_path):
+    rd = frame(curve("jpeg", [0.1, 0.9]))
+    both = pd.concat([rd, rd.assign(testset="u")])
+    with pytest.raises(InputError, match="choose a test set with --testset: t, u"):
+        plot_rd(both, tmp_path)

@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+from balle2017.bitstream import HEADER_BYTES, Bitstream
+from balle2017.codec import Codec
+from balle2017.errors import DamagedFileError, WorkError
+from balle2017.evaluation import check_rates
+from balle2017.files import read_json
+from balle2017.images import read_image
+from balle2017.model import Balle2017FactorizedPrior
+from balle2017.model_io import save_model
+from conftest import make_picture, run_script
+from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def codec(small_model):
+    return Codec(small_model)
+
+
+@pytest.mark.parametrize("size", [(48, 64), (1, 1), (17, 31), (65, 70), (5, 200)])
+def test_any_size_comes_back_as_the_quantized_model_has_it(codec, size, tensorflow):
+    pixels = make_picture(3, *size)
+    decoded = codec.decompress(codec.compress(pixels))
+    network, tables = codec.model.network, codec.model.tables
+    expected, _ = network.quantized(pixels[None], tables["coding/quantization_offset"])
+    expected = tensorflow.round(tensorflow.clip_by_value(expected[0], 0, 255))
+    np.testing.assert_array_equal(decoded, expected)
+    assert decoded.shape == pixels.shape
+    assert decoded.dtype == np.uint8
+
+
+def test_payload_has_the_length_that_the_prior_says(codec):
+    pixels = make_picture(3, 400, 500)
+    payload_bits = (len(codec.compress(pixels)) - HEADER_BYTES) * 8
+    assert payload_bits == pytest.approx(codec.estimated_bits(pixels), rel=0.01)
+
+
+def test_another_process_gives_the_same_bytes_and_pixels(codec, small_model, tmp_path):
+    pixels = make_picture(4, 100, 150)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    done = run_script(
+        "compress", tmp_path / "x.png", "--model", small_model, "--out", tmp_path / "x.b17"
+    )
+    assert done.returncode == 0, done.stderr
+    data = codec.compress(pixels)
+    assert (tmp_path / "x.b17").read_bytes() == data
+    done = run_script(
+        "decompress", tmp_path / "x.b17", "--model", small_model, "--out", tmp_path / "y.png"
+    )
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(read_image(tmp_path / "y.png"), codec.decompress(data))
+
+
+def test_decompress_goes_on_past_bad_files(codec, small_model, tmp_path):
+    data = codec.compress(make_picture(5))
+    (tmp_path / "good.b17").write_bytes(data)
+    (tmp_path / "cut.b17").write_bytes(data[:-1])
+    (tmp_path / "empty.b17").write_bytes(b"")
+    done = run_script("decompress", tmp_path, "--model", small_model, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert f"{tmp_path / 'cut.b17'}: cut short" in done.stdout
+    assert f"{tmp_path / 'empty.b17'}: the file is empty" in done.stdout
+    assert "2 of 3 files" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+
+
+def test_another_model_is_refused(codec, tmp_path):
+    save_model(tmp_path, Balle2017FactorizedPrior(8), {"lambda_rd": 0.01, "seed": 1})
+    with pytest.raises(DamagedFileError, match="made by another model"):
+        Codec(tmp_path).decompress(codec.compress(make_picture(5)))
+
+
+def test_absurd_dimensions_are_refused(codec):
+    stream = Bitstream.from_bytes(codec.compress(make_picture(5)))
+    huge = Bitstream(stream.model_id, 65535, 65535, stream.latent_shape, stream.payload)
+    with pytest.raises(DamagedFileError, match="over the pixel limit"):
+        codec.decompress(huge.to_bytes())
+    wide = Bitstream(stream.model_id, 8000, 8000, stream.latent_shape, stream.payload)
+    with pytest.raises(DamagedFileError, match="does not fit"):
+        codec.decompress(wide.to_bytes())
+
+
+def test_infinite_latents_are_refused(tensorflow, tmp_path):
+    network = Balle2017FactorizedPrior(8)
+    network.named_variables()["analysis/conv_0/bias"].assign(np.full(8, np.nan, np.float32))
+    save_model(tmp_path, network, {"lambda_rd": 0.01, "seed": 1})
+    with pytest.raises(ValueError, match="NaN"):
+        Codec(tmp_path).compress(make_picture(5))
+
+
+def test_evaluation_measures_files_and_decoded_pixels(codec, small_model, tmp_path, picture_folder):
+    from balle2017 import metrics
+    from balle2017.files import read_table
+
+    out = tmp_path / "out"
+    done = run_script("evaluate", "--model", small_model, "--images", picture_folder, "--out", out)
+    assert done.returncode == 0, done.stderr
+    rows = read_table(out / "per_image.csv")
+    assert len(rows) == 5
+    for row in rows:
+        stem = row["image"].removesuffix(".png")
+        size = (out / "bitstreams" / f"{stem}.b17").stat().st_size
+        pixels = int(row["width"]) * int(row["height"])
+        assert float(row["bpp"]) == pytest.approx(size * 8 / pixels)
+        assert float(row["bpp_payload"]) == pytest.approx((size - HEADER_BYTES) * 8 / pixels)
+        original = read_image(picture_folder / row["image"])
+        decoded = read_image(out / "reconstructions" / f"{stem}.png")
+        assert float(row["psnr_rgb"]) == pytest.approx(metrics.psnr(original, decoded))
+    (summary,) = read_json(out / "summary.json")
+    assert summary["bpp"] == pytest.approx(np.mean([float(row["bpp"]) for row in rows]))
+    assert summary["ms_ssim_rgb"] is None
+    assert summary["rate_difference"] < 0.01
+
+
+def test_rates_that_differ_by_more_than_a_percent_fail():
+    row = {"width": 100, "height": 10, "bpp_payload": 1.009, "bpp_estimated": 1.0}
+    assert check_rates([row]) == pytest.approx(0.009)
+    with pytest.raises(WorkError, match=r"differ by 1.20% over the test set \(1012 and 1000 bits"):
+        check_rates([row | {"bpp_payload": 1.012}])
+    # Over the whole test set, weighted by pixels.
+    large = row | {"width": 10_000, "bpp_payload": 1.0}
+    assert check_rates([row | {"bpp_payload": 1.1}, large]) == pytest.approx(0.1 / 101)

@@ -1,0 +1,142 @@
+"""Every script: fast help, one clear line and a non-zero status on bad input."""
+
+import subprocess
+import sys
+
+import pytest
+from balle2017.imports import import_closure
+from conftest import ROOT, make_picture, run_script
+from PIL import Image
+
+SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
+
+
+def loaded_modules(script, *arguments):
+    """Run a script's main in a fresh process; return the modules it loaded."""
+    code = (
+        "import sys, runpy\n"
+        f"sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
+        f"sys.argv = {[str(ROOT / 'scripts' / f'{script}.py'), *map(str, arguments)]!r}\n"
+        "try:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as stop:\n    status = stop.code\n"
+        "print('STATUS', status, *sorted(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert "STATUS" in done.stdout, done.stderr
+    _, status, *modules = done.stdout[done.stdout.index("STATUS") :].split()
+    return int(status), set(modules)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_loads_nothing_heavy(script):
+    status, modules = loaded_modules(script, "--help")
+    assert status == 0
+    assert not modules & {"tensorflow", "pandas", "matplotlib", "bjontegaard"}
+
+
+def test_scripts_without_the_model_do_not_load_tensorflow(tmp_path, picture_folder):
+    dataset, lists, jpeg = tmp_path / "dataset", tmp_path / "lists", tmp_path / "jpeg"
+    runs = [
+        ("extract", picture_folder, "--out", dataset, "--min_size", 16),
+        ("split", "--manifest", dataset / "manifest.csv", "--out", lists, "--val_split", 0.5),
+        (
+            *("evaluate_codec", "--codec", "jpeg", "--quality", 50),
+            *("--images", picture_folder, "--out", jpeg),
+        ),
+        ("aggregate", jpeg, "--out", tmp_path / "tables"),
+        ("plot", "--rd", tmp_path / "tables" / "rd.csv", "--out", tmp_path / "tables"),
+        ("builtin_photographs", "--out", tmp_path / "builtin"),
+    ]
+    for script, *arguments in runs:
+        status, modules = loaded_modules(script, *arguments)
+        assert status == 0, script
+        assert "tensorflow" not in modules, script
+        package = {name.split(".")[1] for name in modules if name.startswith("balle2017.")}
+        closure = {path.stem for path in import_closure(ROOT / "scripts" / f"{script}.py")}
+        assert package <= closure, script
+
+
+def test_the_inputs_of_the_training_job_are_what_it_imports(tmp_path, picture_folder):
+    status, modules = loaded_modules(
+        *("train", "--data_dir", picture_folder, "--save_dir", tmp_path / "out"),
+        *("--patch_size", 16, "--batch_size", 1, "--num_filters", 4, "--val_split", 0.5),
+        *("--epochs", 1, "--steps_per_epoch", 1),
+    )
+    assert status == 0
+    package = {name.split(".")[1] for name in modules if name.startswith("balle2017.")}
+    closure = {path.stem for path in import_closure(ROOT / "scripts" / "train.py")}
+    assert closure == package | {"__init__"}
+
+
+def test_training_does_not_depend_on_measuring_and_drawing():
+    closure = {path.stem for path in import_closure(ROOT / "scripts" / "train.py")}
+    later = {"metrics", "evaluation", "codec", "codecs", "bitstream", "aggregation", "plotting"}
+    assert not closure & later
+
+
+BAD_INPUT = {
+    "no archive": ("extract", "{tmp}/none.tar", "--out", "{tmp}/o", 2, "does not exist"),
+    "not an archive": ("extract", "{tmp}/text", "--out", "{tmp}/o", 2, "neither a tar"),
+    "wrong hash": ("extract", "{tmp}/text", "--out", "{tmp}/o", "--sha256", "0" * 64, 2, "SHA-256"),
+    "sample of 1": ("extract", "{pics}", "--out", "{tmp}/o", "--max_images", "1", 2, "at least 2"),
+    "no manifest": ("split", "--manifest", "{tmp}/m", "--out", "{tmp}/o", 2, "does not exist"),
+    "no data": ("train", 2, "give either --data_dir"),
+    "no folder": ("train", "--data_dir", "{tmp}/none", 2, "does not exist"),
+    "patch of 40": ("train", "--data_dir", "{pics}", "--patch_size", "40", 2, "multiple of 16"),
+    "lambda of 0": ("train", "--data_dir", "{pics}", "--lambda_rd", "0", 2, "more than 0"),
+    "small images": ("train", "--data_dir", "{pics}", "--save_dir", "{tmp}/o", 2, "smaller than"),
+    "no GPU": (
+        *("train", "--data_dir", "{pics}", "--save_dir", "{tmp}/o", "--patch_size", "16"),
+        *("--device", "gpu", 2, "ask for a GPU"),
+    ),
+    "no model": (
+        *("evaluate", "--model", "{tmp}", "--images", "{pics}", "--out", "{tmp}/o"),
+        *(2, "holds no model"),
+    ),
+    "no images": (
+        *("evaluate_codec", "--codec", "jpeg", "--quality", "50", "--images", "{tmp}/none"),
+        *("--out", "{tmp}/o", 2, "is not a folder"),
+    ),
+    "quality of 500": (
+        *("evaluate_codec", "--codec", "jpeg", "--quality", "500", "--images", "{pics}"),
+        *("--out", "{tmp}/o", 2, "between 1 and 95"),
+    ),
+    "no results": ("aggregate", "{tmp}/none", "--out", "{tmp}/o", 2, "holds no evaluation"),
+    "no table": ("plot", "--rd", "{tmp}/none.csv", "--out", "{tmp}/o", 2, "does not exist"),
+    "not a table": ("plot", "--rd", "{tmp}/text", "--out", "{tmp}/o", 2, "no table of results"),
+    "no picture": ("compress", "{tmp}/x.png", "--model", "{tmp}", "--out", "{tmp}/o", 2, "exist"),
+    "no stream": ("decompress", "{tmp}", "--model", "{tmp}", "--out", "{tmp}/o", 2, "no .b17"),
+    "unknown flag": ("extract", "--nonsense", 2, "see extract.py --help"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT, ids=lambda case: case)
+def test_bad_input_is_one_line(case, tmp_path, picture_folder):
+    script, *arguments, status, message = BAD_INPUT[case]
+    (tmp_path / "text").write_text("only text\n")
+    arguments = [text.format(tmp=tmp_path, pics=picture_folder) for text in arguments]
+    done = run_script(script, *arguments)
+    assert done.returncode == status, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_no_picture_is_named_and_the_rest_compressed(
+    small_model, tmp_path, picture_folder
+):
+    (picture_folder / "bad.png").write_bytes(b"no")
+    Image.fromarray(make_picture(1)).save(picture_folder / "0.png")
+    out = tmp_path / "out"
+    done = run_script("compress", picture_folder, "--model", small_model, "--out", out)
+    assert done.returncode == 1
+    assert f"{picture_folder / 'bad.png'}: not an image" in done.stdout
+    assert "1 of 6 files" in done.stderr
+    assert len(list(out.glob("*.b17"))) == 5
+
+
+def test_two_inputs_never_share_an_output(small_model, tmp_path, picture_folder):
+    Image.fromarray(make_picture(1)).save(picture_folder / "0.bmp")
+    done = run_script("compress", picture_folder, "--model", small_model, "--out", tmp_path / "o")
+    assert done.returncode == 2
+    assert "would both be written to" in done.stderr

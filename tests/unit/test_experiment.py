@@ -1,0 +1,145 @@
+import dataclasses
+import os
+
+import pytest
+import yaml
+from balle2017.errors import InputError
+from balle2017.experiment import (
+    check_config,
+    dataset_name,
+    flags,
+    lambda_name,
+    model_name,
+    record_sources,
+)
+from balle2017.settings import TrainingSettings
+from conftest import ROOT
+
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+
+
+def config(**changes):
+    """Return the default config; keys like training.seed are set in their slice."""
+    value = yaml.safe_load((ROOT / "config.yaml").read_text())
+    for path, new in changes.items():
+        *slices, key = path.split("__")
+        target = value
+        for name in slices:
+            target = target[name]
+        target[key] = new
+    return value
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "experiments/reference.yaml", "experiments/paper.yaml"]
+)
+def test_the_configs_that_ship_are_valid(name):
+    overlay = yaml.safe_load((ROOT / name).read_text())
+    merged = config()
+    for key, value in overlay.items():
+        merged[key] = merged[key] | value if isinstance(value, dict) else value
+    check_config(merged, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lamdas": [1]}, "lamdas is not a config key; did you mean lambdas?"),
+        ({"training__epoch": 3}, "training.epoch is not a config key; did you mean epochs?"),
+        ({"lambdas": [-0.1]}, r"lambdas\[0\] is -0.1; it must be more than 0"),
+        ({"lambdas": [0.01, 0.0100]}, "lambdas has 0.0100 twice"),
+        ({"lambdas": []}, r"lambdas is \[\]; it must be at least 1 long"),
+        ({"lambdas": ["1e-4"]}, r'lambdas\[0\] is "1e-4"; it must be a number'),
+        ({"data__val_split": 1}, "data.val_split is 1; it must be less than 1"),
+        ({"data__val_split": 0}, "data.val_split is 0; it must be more than 0"),
+        (
+            {"training__precision_policy": "float8"},
+            'training.precision_policy is "float8"; it must be one of float32, mixed_float16,',
+        ),
+        ({"training__patch_size": 72}, "training.patch_size is 72; it must be a multiple of 16"),
+        ({"training__patch_size": 128}, "data.min_size is 64; it must be at least training.patch"),
+        ({"experiment": "a/b"}, "experiment is .*letters, digits"),
+        ({"train_archive": 3}, "train_archive is 3; it must be a path, a list of paths"),
+        ({"evaluation__codecs": {"jpg": [1]}}, "evaluation.codecs.jpg is not a config key; did"),
+    ],
+)
+def test_mistakes_are_refused_in_one_sentence(changes, message):
+    with pytest.raises(InputError, match=message) as error:
+        check_config(config(**changes), SCHEMA)
+    assert "\n" not in str(error.value)
+
+
+def test_schema_and_training_settings_agree():
+    slices = SCHEMA["properties"]["training"]["properties"]
+    slices = slices | SCHEMA["properties"]["model"]["properties"]
+    # These two do not change the result; they belong to RunOptions.
+    keys = set(slices) - {"log_images_every", "num_images_to_log"}
+    settings = {item.name: item for item in dataclasses.fields(TrainingSettings)}
+    assert keys == set(settings) - {"lambda_rd"}
+    for name in keys:
+        entry, item = slices[name], settings[name]
+        assert entry["default"] == item.default, name
+        assert entry.get("minimum") == item.metadata.get("min"), name
+        assert entry.get("exclusiveMinimum") == item.metadata.get("above"), name
+        assert tuple(entry.get("enum", ())) == tuple(item.metadata.get("choices", ())), name
+
+
+def test_every_key_is_described():
+    def walk(properties, path):
+        for name, entry in properties.items():
+            if path != "evaluation.codecs.":
+                assert entry.get("description"), path + name
+            walk(entry.get("properties", {}), f"{path}{name}.")
+
+    walk(SCHEMA["properties"], "")
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [(0.01, "0.0100"), (0.0932, "0.0932"), (1e-05, "0.00001"), (0.00325, "0.00325"), (2, "2.0000")],
+)
+def test_lambda_names(value, name):
+    assert lambda_name(value) == name
+    assert float(name) == value
+
+
+def test_model_name():
+    assert model_name(0.013, 128, 1) == "0.0130-f128-s1"
+
+
+def test_dataset_name_follows_its_settings():
+    one = dataset_name(["/a/ILSVRC2012_img_train.tar"], {"min_size": 64})
+    assert one.startswith("ILSVRC2012_img_train-")
+    assert one != dataset_name(["/a/ILSVRC2012_img_train.tar"], {"min_size": 65})
+    assert one == dataset_name(["/a/ILSVRC2012_img_train.tar"], {"min_size": 64})
+
+
+def test_flags_do_not_depend_on_the_order_of_keys():
+    settings = {"flip": False, "clip_norm": None, "epochs": 3, "device": "cpu"}
+    assert flags(settings) == "--device cpu --epochs 3 --no-flip"
+    assert flags(dict(reversed(settings.items()))) == flags(settings)
+
+
+def test_a_record_follows_content_and_not_time(tmp_path):
+    archive, folder = tmp_path / "a.tar", tmp_path / "pictures"
+    folder.mkdir()
+    archive.write_bytes(b"one")
+    (folder / "x.png").write_bytes(b"two")
+    record = record_sources([archive, folder], tmp_path / "records")
+    text = record.read_text()
+    assert [line.split("  ")[1] for line in text.splitlines()] == [
+        str(archive),
+        str(folder / "x.png"),
+    ]
+    before = record.stat().st_mtime_ns
+    os.utime(archive)
+    assert record_sources([archive, folder], tmp_path / "records") == record
+    assert record.stat().st_mtime_ns == before
+    archive.write_bytes(b"another")
+    record_sources([archive, folder], tmp_path / "records")
+    assert record.read_text() != text
+
+
+def test_a_missing_source_is_named(tmp_path):
+    with pytest.raises(InputError, match="nothing does not exist"):
+        record_sources([tmp_path / "nothing"], tmp_path)

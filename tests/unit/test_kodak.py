@@ -1,0 +1,58 @@
+import pytest
+from balle2017.errors import InputError, WorkError
+from balle2017.files import sha256_file
+from balle2017.kodak import check_folder, download, read_hashes
+from conftest import ROOT
+
+HASHES = read_hashes(ROOT / "workflow/resources/kodak.sha256")
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A stand-in for the public home: two small files, and their hashes."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    for name in ("kodim01.png", "kodim02.png"):
+        (folder / name).write_bytes(name.encode())
+    return folder, {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
+
+
+def test_24_hashes_are_known():
+    assert list(HASHES) == [f"kodim{number:02d}.png" for number in range(1, 25)]
+    assert all(len(digest) == 64 for digest in HASHES.values())
+
+
+def test_the_real_images_are_the_well_known_ones(kodak_dir):
+    check_folder(kodak_dir, HASHES)
+
+
+def test_download_checks_every_file(published, tmp_path):
+    home, hashes = published
+    download(tmp_path / "out", hashes, f"{home.as_uri()}/")
+    check_folder(tmp_path / "out", hashes)
+    wrong = hashes | {"kodim02.png": "0" * 64}
+    (tmp_path / "out" / "kodim02.png").unlink()
+    with pytest.raises(WorkError, match="is not the well-known file"):
+        download(tmp_path / "out", wrong, f"{home.as_uri()}/")
+    assert not (tmp_path / "out" / "kodim02.png").exists()
+
+
+def test_without_a_network_the_error_names_the_key(published, tmp_path):
+    _, hashes = published
+    # Nothing listens on the discard port of this machine.
+    with pytest.raises(WorkError, match="set the config key kodak to their folder"):
+        download(tmp_path / "out", hashes, "http://127.0.0.1:9/")
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "altered"])
+def test_another_folder_is_refused(published, change):
+    folder, hashes = published
+    if change == "missing":
+        (folder / "kodim02.png").unlink()
+    elif change == "extra":
+        (folder / "cat.png").write_bytes(b"cat")
+    else:
+        (folder / "kodim02.png").write_bytes(b"cat")
+    name = "cat" if change == "extra" else "kodim02"
+    with pytest.raises(InputError, match=rf"^kodak: .*{name}.png "):
+        check_folder(folder, hashes)

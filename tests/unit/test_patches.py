@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from balle2017.errors import InputError
+from balle2017.patches import PatchSampler, centre_patches
+
+
+class Pictures:
+    """Stands for an ImageStore: each pixel tells its picture, row and column."""
+
+    def __init__(self, sizes):
+        self.names = [f"{index}" for index in range(len(sizes))]
+        self._pictures = []
+        for index, (height, width) in enumerate(sizes):
+            rows, columns = np.mgrid[:height, :width]
+            planes = [np.full((height, width), index), rows, columns]
+            self._pictures.append(np.stack(planes, axis=2).astype(np.uint8))
+
+    def __len__(self):
+        return len(self._pictures)
+
+    def __getitem__(self, index):
+        return self._pictures[index]
+
+
+def sampler(seed=1, flip=False, per_image=1, sizes=((40, 50),) * 6, batch=4):
+    return PatchSampler(Pictures(sizes), 16, batch, per_image, seed, flip)
+
+
+def test_a_batch_depends_on_seed_and_step_alone():
+    forward = [sampler().batch(step) for step in range(10)]
+    one = sampler()
+    for step in reversed(range(10)):
+        np.testing.assert_array_equal(one.batch(step), forward[step])
+    assert not np.array_equal(sampler(seed=2).batch(3), forward[3])
+
+
+def test_every_pass_visits_every_picture_once_in_a_new_order():
+    one = sampler(batch=3)
+    visited = [one.batch(step)[:, 0, 0, 0].tolist() for step in range(4)]
+    first, second = visited[0] + visited[1], visited[2] + visited[3]
+    assert sorted(first) == sorted(second) == list(range(6))
+    assert first != second
+
+
+def test_crops_are_new_each_time():
+    one = sampler(sizes=((200, 200),), batch=1)
+    corners = {tuple(one.batch(step)[0, 0, 0]) for step in range(50)}
+    assert len(corners) > 45
+
+
+def test_crops_reach_every_corner():
+    one = sampler(sizes=((17, 17),), batch=8)
+    corners = {tuple(patch[0, 0, 1:]) for step in range(20) for patch in one.batch(step)}
+    assert corners == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
+def test_patches_per_image_are_taken_at_one_visit():
+    one = sampler(per_image=2, batch=4, sizes=((200, 200),) * 6)
+    batch = one.batch(0)
+    pictures = batch[:, 0, 0, 0].tolist()
+    assert pictures[0] == pictures[1]
+    assert pictures[2] == pictures[3]
+    assert pictures[0] != pictures[2]
+    assert not np.array_equal(batch[0], batch[1])
+
+
+def test_flips_mirror_half_of_the_patches():
+    batches = [sampler(flip=True, batch=20).batch(step) for step in range(10)]
+    mirrored = [patch[0, 0, 2] > patch[0, 1, 2] for batch in batches for patch in batch]
+    assert 70 < sum(mirrored) < 130
+    plain = sampler(flip=False, batch=20).batch(0)
+    assert all(patch[0, 0, 2] < patch[0, 1, 2] for patch in plain)
+
+
+def test_small_pictures_are_named():
+    with pytest.raises(InputError, match="image 1 is 20x15, smaller than the patch size 16"):
+        sampler(sizes=((40, 40), (15, 20)))
+
+
+def test_centre_patches():
+    patches = centre_patches(Pictures(((40, 50), (16, 16))), 16)
+    assert patches[0, 0, 0].tolist() == [0, 12, 17]
+    assert patches[1, 0, 0].tolist() == [1, 0, 0]

@@ -1,0 +1,98 @@
+import hashlib
+
+import pytest
+from balle2017.dataset import MANIFEST_COLUMNS, pixel_sha256
+from balle2017.errors import InputError
+from balle2017.files import read_json, read_table, write_table
+from balle2017.split import split_images
+from conftest import make_picture
+from PIL import Image
+
+
+def manifest(folder, hashes):
+    rows = [
+        {
+            "name": f"{index}.png",
+            "width": 64,
+            "height": 48,
+            "status": "accepted",
+            "pixel_sha256": value,
+            "shard": "shard-00000.bin",
+            "offset": 0,
+        }
+        for index, value in enumerate(hashes)
+    ]
+    path = folder / "manifest.csv"
+    write_table(path, MANIFEST_COLUMNS, rows)
+    return path
+
+
+def hashes(count):
+    return [hashlib.sha256(str(index).encode()).hexdigest() for index in range(count)]
+
+
+def sides(folder):
+    return [
+        {row["pixel_sha256"] for row in read_table(folder / f"{side}.csv")}
+        for side in ("train", "val")
+    ]
+
+
+def test_share_is_about_what_was_asked_for(tmp_path):
+    result = split_images(manifest(tmp_path, hashes(2000)), tmp_path, 0.1, 1)
+    assert result.train + result.val == 2000
+    # Four standard deviations of a binomial distribution.
+    assert abs(result.val - 200) < 4 * (2000 * 0.1 * 0.9) ** 0.5
+    assert not result.warning
+
+
+def test_adding_images_moves_none(tmp_path):
+    split_images(manifest(tmp_path, hashes(100)), tmp_path, 0.3, 1)
+    before = sides(tmp_path)
+    split_images(manifest(tmp_path, hashes(150)), tmp_path, 0.3, 1)
+    after = sides(tmp_path)
+    assert before[0] < after[0]
+    assert before[1] < after[1]
+
+
+def test_order_and_names_do_not_matter_but_the_seed_does(tmp_path):
+    split_images(manifest(tmp_path, hashes(100)), tmp_path, 0.3, 1)
+    first = sides(tmp_path)
+    split_images(manifest(tmp_path, hashes(100)[::-1]), tmp_path, 0.3, 1)
+    assert sides(tmp_path) == first
+    split_images(manifest(tmp_path, hashes(100)), tmp_path, 0.3, 2)
+    assert sides(tmp_path) != first
+
+
+@pytest.mark.parametrize(("val_split", "side"), [(1e-9, "validation"), (1 - 1e-9, "training")])
+def test_an_empty_side_gets_one_image(tmp_path, val_split, side):
+    result = split_images(manifest(tmp_path, hashes(5)), tmp_path, val_split, 1)
+    assert min(result.train, result.val) == 1
+    assert f"the {side} side was empty" in result.warning
+
+
+def test_test_images_are_kept_out(tmp_path, picture_folder):
+    values = [pixel_sha256(make_picture(2)), *hashes(10)]
+    result = split_images(manifest(tmp_path, values), tmp_path, 0.3, 1, [picture_folder])
+    assert result.kept_out == ["0.png"]
+    assert values[0] not in set.union(*sides(tmp_path))
+    assert read_json(tmp_path / "split.json")["kept_out"] == ["0.png"]
+
+
+def test_a_re_encoded_test_image_is_recognized(tmp_path, picture_folder):
+    Image.fromarray(make_picture(3)).save(picture_folder / "3.bmp")
+    (picture_folder / "3.png").unlink()
+    values = [pixel_sha256(make_picture(3)), *hashes(10)]
+    result = split_images(manifest(tmp_path, values), tmp_path, 0.3, 1, [picture_folder])
+    assert result.kept_out == ["0.png"]
+
+
+@pytest.mark.parametrize("val_split", [0, 1, -0.1, float("nan")])
+def test_val_split_out_of_range(tmp_path, val_split):
+    with pytest.raises(InputError, match="between 0 and 1"):
+        split_images(manifest(tmp_path, hashes(5)), tmp_path, val_split, 1)
+
+
+def test_one_image_is_too_few(tmp_path):
+    with pytest.raises(InputError, match="at least 2"):
+        split_images(manifest(tmp_path, hashes(1)), tmp_path, 0.5, 1)

@@ -1,0 +1,206 @@
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from balle2017.errors import WorkError
+from balle2017.files import read_json, read_table
+from balle2017.settings import TrainingSettings
+from balle2017.trainer import Trainer, learning_rate_at
+from conftest import ROOT, make_picture, run_script
+from PIL import Image
+
+TINY = [
+    *("--patch_size", 32, "--batch_size", 2, "--num_filters", 4, "--threads", 1),
+    *("--epochs", 4, "--steps_per_epoch", 5, "--learning_rate", 0.002, "--val_split", 0.4),
+]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """An undisturbed run: the pictures it used and the folder it wrote."""
+    folder = tmp_path_factory.mktemp("reference")
+    (folder / "pictures").mkdir()
+    for seed in range(6):
+        Image.fromarray(make_picture(seed)).save(folder / "pictures" / f"{seed}.png")
+    out = folder / "out"
+    done = run_script("train", "--data_dir", folder / "pictures", "--save_dir", out, *TINY)
+    assert done.returncode == 0, done.stderr
+    return folder / "pictures", out, done.stdout
+
+
+def timeless(path):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_table(path)]
+
+
+def test_a_run_leaves_model_history_and_record(reference):
+    _, out, stdout = reference
+    assert "device: CPU, 1 thread(s), precision float32" in stdout
+    assert len(re.findall(r"^epoch \d/4 ", stdout, re.M)) == 4
+    record = read_json(out / "run.json")
+    config = read_json(out / "model" / "config.json")
+    assert record["steps"] == 20
+    assert record["model_sha256"] == config["model_sha256"]
+    assert config["lambda_rd"] == 0.01
+    history = read_table(out / "history.csv")
+    assert [row["step"] for row in history] == ["5", "10", "15", "20"]
+    best = min(history, key=lambda row: float(row["val_loss"]))
+    assert record["best"]["epoch"] == int(best["epoch"])
+
+
+def test_the_loss_in_the_history_is_rate_plus_lambda_distortion(reference):
+    for row in read_table(reference[1] / "history.csv"):
+        for prefix in ("", "val_"):
+            rate, mse = float(row[f"{prefix}bpp"]), float(row[f"{prefix}mse"])
+            assert float(row[f"{prefix}loss"]) == pytest.approx(rate + 0.01 * mse, rel=1e-5)
+
+
+def test_kill_and_restart_end_in_the_same_bits(reference, tmp_path):
+    pictures, out, _ = reference
+    arguments = ["--data_dir", pictures, "--save_dir", tmp_path, *TINY]
+    command = [sys.executable, ROOT / "scripts" / "train.py", *arguments]
+    process = subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    checkpoints = tmp_path / "checkpoints"
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("checkpoint-*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    left = sorted(checkpoints.glob("checkpoint-*"))
+    assert left, "no checkpoint was written before the deadline"
+    assert not (tmp_path / "model").exists()
+    done = run_script("train", *arguments)
+    assert done.returncode == 0, done.stderr
+    step = int(re.search(r"resumed from step (\d+)", done.stdout).group(1))
+    assert step == int(left[-1].stem.split("-")[1]) > 0
+    model = "model/model.safetensors"
+    assert (tmp_path / model).read_bytes() == (out / model).read_bytes()
+    assert timeless(tmp_path / "history.csv") == timeless(out / "history.csv")
+
+
+def test_a_damaged_checkpoint_is_passed_over(reference, tmp_path):
+    pictures, out, _ = reference
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    for path in sorted((out / "checkpoints").glob("*.safetensors"))[:2]:
+        (checkpoints / path.name).write_bytes(path.read_bytes())
+    newest = checkpoints / "checkpoint-000000010.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 4
+    newest.write_bytes(bytes(data))
+    done = run_script("train", "--data_dir", pictures, "--save_dir", tmp_path, *TINY)
+    assert done.returncode == 0, done.stderr
+    assert f"warning: {newest} is damaged" in done.stdout
+    assert "resumed from step 5 " in done.stdout
+    model = "model/model.safetensors"
+    assert (tmp_path / model).read_bytes() == (out / model).read_bytes()
+
+
+def test_other_settings_are_refused_by_name_or_restarted(reference, tmp_path):
+    pictures, out, _ = reference
+    arguments = ["--data_dir", pictures, "--save_dir", tmp_path, *TINY, "--lambda_rd", 0.02]
+    arguments += ["--checkpoint_dir", out / "checkpoints"]
+    done = run_script("train", *arguments)
+    assert done.returncode == 2
+    assert "lambda_rd 0.01 -> 0.02" in done.stderr
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in (out / "checkpoints").glob("*.safetensors"):
+        (copy / path.name).write_bytes(path.read_bytes())
+    arguments[-1] = copy
+    done = run_script("train", *arguments, "--restart_stale", "--clear_checkpoints")
+    assert done.returncode == 0, done.stderr
+    assert "discarding checkpoints of other settings" in done.stdout
+    assert "resumed" not in done.stdout
+    assert not list(copy.glob("*.safetensors"))
+
+
+def test_sigterm_checkpoints_and_exits_with_3(reference, tmp_path):
+    pictures, _, _ = reference
+    command = [sys.executable, ROOT / "scripts" / "train.py", "--data_dir", pictures]
+    command += ["--save_dir", tmp_path, *TINY, "--epochs", "4000"]
+    process = subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if line.startswith("epoch 1/"):
+            break
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 3
+    step = int(re.search(r"checkpoint at step (\d+) of 20000", stderr).group(1))
+    assert (tmp_path / "checkpoints" / f"checkpoint-{step:09d}.safetensors").is_file()
+
+
+def test_two_runs_in_one_folder(reference, tmp_path):
+    import filelock
+
+    pictures, _, _ = reference
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    with filelock.FileLock(checkpoints / "lock"):
+        done = run_script("train", "--data_dir", pictures, "--save_dir", tmp_path, *TINY)
+    assert done.returncode == 2
+    assert f"another process is training in {checkpoints}" in done.stderr
+
+
+def test_learning_rate_schedule():
+    settings = TrainingSettings(
+        learning_rate=1.0, epochs=1, steps_per_epoch=100, lr_schedule="cosine", warmup_steps=3
+    )
+    rates = [learning_rate_at(settings, step) for step in range(100)]
+    assert rates[0] == pytest.approx(1 / 4)
+    assert rates[50] == pytest.approx(0.505)
+    assert rates[99] == pytest.approx(0.01, abs=1e-3)
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+    constant = TrainingSettings(learning_rate=0.3)
+    assert learning_rate_at(constant, 0) == learning_rate_at(constant, 99_999) == 0.3
+
+
+def trainer(**settings):
+    tiny = {"patch_size": 16, "batch_size": 1, "num_filters": 4} | settings
+    return Trainer(TrainingSettings(**tiny), "float32")
+
+
+def test_learning_rate_factors_reach_their_variables(tensorflow):
+    start = tensorflow.constant(0, tensorflow.int64)
+    patches = tensorflow.constant(np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), "u1"))
+    one = trainer(learning_rate=0.01, gdn_lr_factor=0.1, prior_lr_factor=5)
+    before = one.weights()
+    one.train_step(start, patches)
+    largest = {"gdn": 0.0, "prior": 0.0, "convolution": 0.0}
+    for name, value in one.weights().items():
+        group = "prior" if name.startswith("prior") else "gdn" if "gdn" in name else "convolution"
+        largest[group] = max(largest[group], np.abs(value - before[name]).max())
+    # Adam's first step is the learning rate in every coordinate with a gradient.
+    assert largest["convolution"] == pytest.approx(0.01, rel=0.01)
+    assert largest["gdn"] == pytest.approx(0.001, rel=0.01)
+    assert largest["prior"] == pytest.approx(0.05, rel=0.01)
+
+
+def test_noise_depends_on_seed_and_step(tensorflow):
+    patches = tensorflow.zeros((1, 16, 16, 3), tensorflow.uint8)
+    losses = {}
+    for seed in (1, 2):
+        for step in (0, 1):
+            one = trainer(seed=seed)
+            reference = trainer(seed=1).weights()
+            for name, variable in one.variables.items():
+                variable.assign(reference[name])
+            losses[seed, step] = one.train_step(
+                tensorflow.constant(step, tensorflow.int64), patches
+            ).loss
+    assert len(set(losses.values())) == 4
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tensorflow):
+    one = trainer()
+    one.variables["synthesis/conv_2/bias"].assign([np.nan] * 3)
+    patches = tensorflow.zeros((1, 16, 16, 3), tensorflow.uint8)
+    with pytest.raises(WorkError, match="the loss became nan at step 0"):
+        one.train_step(tensorflow.constant(0, tensorflow.int64), patches)

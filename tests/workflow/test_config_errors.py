@@ -1,0 +1,64 @@
+"""What a user sees when the config or the surroundings are wrong."""
+
+import pytest
+import yaml
+from workflow_tools import TINY
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config", "lamdas=[0.1]"], "lamdas is not a config key; did you mean lambdas?"),
+        (["--config", "lambdas=[-0.1]"], "lambdas[0] is -0.1; it must be more than 0"),
+        (["--config", "lambdas=[0.01,0.0100]"], "lambdas has 0.0100 twice"),
+        (["--config", "data={val_split: 1}"], "data.val_split is 1; it must be less than 1"),
+        (
+            ["--config", "training={precision_policy: float8}"],
+            'training.precision_policy is "float8"; it must be one of float32, mixed_float16,',
+        ),
+        (["--config", "train_archive=none.tar"], "train_archive is none.tar, which does not exist"),
+        (["--config", "test_images=nowhere"], "test_images is nowhere, which is not a folder"),
+        (
+            ["--config", "test_images=kodak", "kodak=input/photographs"],
+            "kodak: input/photographs/",
+        ),
+    ],
+)
+def test_mistakes_are_refused_at_the_start(fresh, arguments, message):
+    output = fresh.run(*arguments, status=1)
+    assert len([line for line in output.splitlines() if message in line]) == 1
+    assert "Traceback" not in output
+    assert not (fresh.folder / "results").exists()
+
+
+def test_without_a_network_the_error_names_the_key(fresh, monkeypatch):
+    # A proxy that nobody runs: no request leaves this machine.
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    output = fresh.run("--config", "test_images=kodak", "--until", "download_kodak", status=1)
+    assert "set the config key kodak to their folder: --config kodak=FOLDER" in output
+
+
+def test_a_patch_larger_than_the_images(fresh):
+    fresh.configure(
+        training=TINY["training"] | {"patch_size": 512}, data=TINY["data"] | {"min_size": 512}
+    )
+    output = fresh.run("extract", status=1)
+    assert "holds no usable image (8 smaller than min_size)" in output
+
+
+def test_the_plan_at_full_scale(fresh):
+    """Eight models, one GPU each, the Kodak images downloaded."""
+    overlay = ["--configfile", "experiments/paper.yaml", "--config"]
+    jobs = fresh.planned(*overlay, "train_archive=input/archive.tar", "test_images=kodak")
+    assert jobs["train_model"] == jobs["evaluate_model"] == 8
+    assert jobs["download_kodak"] == 1
+    output = fresh.run(
+        *("--dry-run", *overlay, "train_archive=input/archive.tar", "test_images=kodak")
+    )
+    assert output.count("gpu=1") == 8
+    assert "--steps_per_epoch 1000" in fresh.run(
+        *("--dry-run", "--printshellcmds", *overlay, "train_archive=input/archive.tar")
+    )
+    settings = yaml.safe_load((fresh.folder / "experiments/paper.yaml").read_text())["training"]
+    assert settings["epochs"] * settings["steps_per_epoch"] == 1_000_000

@@ -1,0 +1,124 @@
+"""What a second run does: only what a change makes necessary."""
+
+import os
+
+from conftest import make_picture
+from PIL import Image
+from workflow_tools import TINY, write_archive
+
+EVERYTHING_AFTER_TRAINING = {"evaluate_model": 2, "aggregate": 1, "plot": 1}
+
+
+def test_a_finished_pipeline_does_nothing(finished):
+    assert "Nothing to be done" in finished.run()
+
+
+def test_touching_reruns_nothing(finished):
+    for path in finished.folder.rglob("*"):
+        if path.is_file() and ".snakemake" not in path.parts:
+            os.utime(path)
+    assert finished.planned() == {}
+
+
+def test_adding_a_lambda_trains_one_model(finished):
+    models = finished.folder / "results" / "tiny" / "models"
+    before = {path: path.stat().st_mtime_ns for path in models.rglob("model.safetensors")}
+    assert len(before) == 2
+    finished.configure(lambdas=[0.01, 0.02, 0.04])
+    assert finished.planned() == {
+        "train_model": 1,
+        "evaluate_model": 1,
+        "aggregate": 1,
+        "plot": 1,
+    }
+    finished.run()
+    after = {path: path.stat().st_mtime_ns for path in models.rglob("model.safetensors")}
+    assert len(after) == 3
+    assert before.items() <= after.items()
+    assert len((finished.folder / "results" / "tiny" / "rd.csv").read_text().splitlines()) == 7
+
+
+def test_a_plot_option_only_plots(finished):
+    finished.configure(plot={"max_bpp": 3})
+    assert finished.planned() == {"plot": 1}
+
+
+def test_editing_the_plot_only_plots(finished):
+    finished.edit("scripts/balle2017/plotting.py")
+    assert finished.planned() == {"plot": 1}
+
+
+def test_editing_a_metric_never_retrains(finished):
+    finished.edit("scripts/balle2017/metrics.py")
+    assert finished.planned() == {"evaluate_codec": 1, **EVERYTHING_AFTER_TRAINING}
+
+
+def test_editing_the_model_retrains_all(finished):
+    finished.edit("scripts/balle2017/model.py")
+    assert finished.planned() == {"train_model": 2, **EVERYTHING_AFTER_TRAINING}
+
+
+def test_a_training_setting_retrains_all(finished):
+    finished.configure(training=TINY["training"] | {"learning_rate": 0.0002})
+    assert finished.planned() == {"train_model": 2, **EVERYTHING_AFTER_TRAINING}
+
+
+def test_writing_out_a_default_reruns_nothing(finished):
+    finished.configure(training=TINY["training"] | {"flip": True}, plot={"max_bpp": None})
+    assert finished.planned() == {}
+
+
+def test_a_replaced_archive_reruns_everything(finished):
+    write_archive(finished.folder / "input" / "archive.tar", range(20, 29))
+    assert finished.planned() == {
+        "extract_archive": 1,
+        "split_images": 1,
+        "train_model": 2,
+        **EVERYTHING_AFTER_TRAINING,
+    }
+    finished.run()
+    lists = finished.folder / "results" / "tiny" / "split"
+    names = [(lists / f"{side}.csv").read_text() for side in ("train", "val")]
+    assert "28.png" in "".join(names)
+    assert "Nothing to be done" in finished.run()
+
+
+def test_a_replaced_test_image_measures_again_but_trains_only_if_the_split_changes(finished):
+    path = finished.folder / "input" / "photographs" / "100.png"
+    Image.fromarray(make_picture(300, 600, 800)).save(path)
+    planned = finished.planned()
+    assert planned["evaluate_model"] == 2
+    assert planned["evaluate_codec"] == 1
+    assert planned["split_images"] == 1
+
+
+def test_a_deleted_model_is_trained_again(finished):
+    model = finished.folder / "results" / "tiny" / "models" / "0.0100-f4-s1" / "model"
+    before = (model / "model.safetensors").read_bytes()
+    (model / "model.safetensors").unlink()
+    target = "results/tiny/models/0.0100-f4-s1/run.json"
+    assert finished.planned(target, "--force") == {"train_model": 1}
+    assert finished.planned()["train_model"] == 1
+    finished.run()
+    assert (model / "model.safetensors").read_bytes() == before
+
+
+def test_one_lambda_alone(fresh):
+    output = fresh.run("results/tiny/models/0.0200-f4-s1/run.json")
+    assert "train_model" in output
+    models = fresh.folder / "results" / "tiny" / "models"
+    assert [path.name for path in models.iterdir()] == ["0.0200-f4-s1"]
+    assert not (fresh.folder / "results" / "tiny" / "rd.csv").exists()
+
+
+def test_stages_are_targets(fresh):
+    stages = {}
+    for stage in ("extract", "split", "train", "evaluate", "aggregate", "plot"):
+        jobs = fresh.planned(stage)
+        stages[stage] = set(jobs) - {stage} if stage in ("extract", "split", "train") else set(jobs)
+    assert stages["extract"] == {"extract_archive"}
+    assert stages["split"] == stages["extract"] | {"split_images"}
+    assert stages["train"] == stages["split"] | {"train_model"}
+    assert stages["evaluate"] == stages["train"] | {"evaluate_model", "evaluate_codec"}
+    assert stages["aggregate"] == stages["evaluate"] | {"aggregate"}
+    assert stages["plot"] == stages["aggregate"] | {"plot"}

@@ -1,0 +1,68 @@
+import json
+
+import pandas as pd
+import pytest
+from balle2017.aggregation import RD_COLUMNS
+from balle2017.bitstream import HEADER_BYTES
+from balle2017.files import read_table
+
+
+def test_archive_to_table(finished):
+    results = finished.folder / "results" / "tiny"
+    rd = pd.read_csv(results / "rd.csv")
+    assert list(rd.columns) == RD_COLUMNS
+    assert rd["codec"].tolist() == ["balle2017"] * 2 + ["jpeg"] * 3
+    assert sorted(rd[rd["codec"] == "balle2017"]["point"]) == [0.01, 0.02]
+    assert (rd["n_images"] == 2).all()
+    for name in ("rd_curve.png", "rd_curve.svg", "bd_rate.csv"):
+        assert (results / name).stat().st_size > 0
+
+
+def test_rates_come_from_the_files_on_disk(finished):
+    results = finished.folder / "results" / "tiny"
+    rd = pd.read_csv(results / "rd.csv")
+    pixels = 600 * 800
+    for _, row in rd.iterrows():
+        if row["codec"] == "balle2017":
+            folder = results / "photographs" / f"{row['point']:.4f}-f4-s1" / "bitstreams"
+        else:
+            folder = results / "photographs" / "codecs" / "jpeg" / "bitstreams"
+            folder = folder / f"{row['point']:g}"
+        sizes = [path.stat().st_size for path in folder.iterdir()]
+        assert len(sizes) == 2
+        assert row["bpp"] == pytest.approx(sum(sizes) * 8 / (2 * pixels))
+        if row["codec"] == "balle2017":
+            payload = sum(sizes) - 2 * HEADER_BYTES
+            assert row["bpp_payload"] == pytest.approx(payload * 8 / (2 * pixels))
+
+
+def test_a_model_carries_its_settings(finished):
+    run = finished.folder / "results" / "tiny" / "models" / "0.0200-f4-s1" / "run.json"
+    settings = json.loads(run.read_text())["settings"]
+    assert (settings["lambda_rd"], settings["num_filters"], settings["epochs"]) == (0.02, 4, 1)
+    assert settings["precision_policy"] == "float32"
+
+
+def test_checkpoints_are_cleared_after_the_export(finished):
+    assert not list((finished.folder / "work").rglob("*.safetensors"))
+
+
+def test_the_terminal_shows_the_results(finished):
+    lines = finished.output.splitlines()
+    header = next(i for i, line in enumerate(lines) if "PSNR dB" in line)
+    rd = pd.read_csv(finished.folder / "results" / "tiny" / "rd.csv")
+    for line, (_, row) in zip(lines[header + 1 :], rd.iterrows(), strict=False):
+        codec, point, bpp = line.split()[:3]
+        assert (codec, float(point)) == (row["codec"], row["point"])
+        assert float(bpp) == pytest.approx(row["bpp"], abs=5e-5)
+    assert "results/tiny/rd_curve.png" in finished.output
+
+
+def test_no_image_is_on_two_sides(finished):
+    results = finished.folder / "results" / "tiny" / "split"
+    sides = [
+        {row["pixel_sha256"] for row in read_table(results / f"{side}.csv")}
+        for side in ("train", "val")
+    ]
+    assert not sides[0] & sides[1]
+    assert len(sides[0] | sides[1]) == 8

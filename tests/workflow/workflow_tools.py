@@ -1,0 +1,99 @@
+"""The workflow on tiny data, in a folder of its own."""
+
+import io
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import yaml
+from conftest import ROOT, make_picture
+from PIL import Image
+
+TINY = {
+    "experiment": "tiny",
+    "train_archive": "input/archive.tar",
+    "test_images": "input/photographs",
+    "lambdas": [0.01, 0.02],
+    "data": {"min_size": 32, "val_split": 0.3},
+    "model": {"num_filters": 4},
+    "training": {
+        "patch_size": 32,
+        "batch_size": 1,
+        "epochs": 1,
+        "steps_per_epoch": 2,
+        "threads": 1,
+        "precision_policy": "float32",
+    },
+    "evaluation": {"codecs": {"jpeg": [30, 60, 90]}},
+}
+
+
+class Workflow:
+    """A folder with the workflow and tiny data."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def run(self, *arguments: str, status: int = 0) -> str:
+        """Run Snakemake; return what it printed."""
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml"]
+        done = subprocess.run(
+            [*command, *arguments], cwd=self.folder, capture_output=True, text=True, timeout=600
+        )
+        output = done.stdout + done.stderr
+        assert done.returncode == status, output
+        return output
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """Return how many jobs of each rule a run would execute."""
+        output = self.run("--dry-run", *arguments)
+        if "Nothing to be done" in output:
+            return {}
+        table = re.search(r"^job +count\n-+ +-+\n(.*?)^total", output, re.M | re.S).group(1)
+        jobs = {name: int(count) for name, count in (line.split() for line in table.splitlines())}
+        return {name: count for name, count in jobs.items() if name not in ("all", "evaluate")}
+
+    def configure(self, **changes) -> None:
+        """Write the config with some keys replaced."""
+        (self.folder / "tiny.yaml").write_text(yaml.safe_dump(TINY | changes))
+
+    def edit(self, path: str) -> None:
+        """Change a source file's content, not its meaning."""
+        with open(self.folder / path, "a") as file:
+            file.write("\n# changed\n")
+
+
+def add_picture(tar: tarfile.TarFile, seed: int) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(make_picture(seed)).save(buffer, "PNG")
+    info = tarfile.TarInfo(f"{seed}.png")
+    info.size = buffer.tell()
+    buffer.seek(0)
+    tar.addfile(info, buffer)
+
+
+def write_archive(path: Path, seeds: range) -> None:
+    with tarfile.open(path, "w") as tar:
+        for seed in seeds:
+            add_picture(tar, seed)
+
+
+def copy_workflow(folder: Path) -> Workflow:
+    """Copy what a clone has, and make tiny data."""
+    skip = shutil.ignore_patterns("__pycache__")
+    for name in ("scripts", "workflow", "envs", "profiles", "experiments"):
+        shutil.copytree(ROOT / name, folder / name, ignore=skip)
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copy2(ROOT / name, folder / name)
+    photographs = folder / "input" / "photographs"
+    photographs.mkdir(parents=True)
+    for seed in (100, 101):
+        # Large enough that the coder's last bytes are within the rate tolerance.
+        Image.fromarray(make_picture(seed, 600, 800)).save(photographs / f"{seed}.png")
+    write_archive(folder / "input" / "archive.tar", range(8))
+    workflow = Workflow(folder)
+    workflow.configure()
+    return workflow
