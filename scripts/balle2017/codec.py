@@ -28,15 +28,13 @@ class Codec:
         self._network = self.model.network
         self._channels = self._network.num_filters
         tables = self.model.tables
-        self._offset = tf.constant(tables["coding/quantization_offset"])
+        self._offset = tf.constant(tables["quantization_offset"])
         self._coder = tfc.ContinuousBatchedEntropyModel(
             prior_shape=(self._channels,),
             coding_rank=3,
             compression=True,
             stateless=True,
-            cdf=tables["coding/cdf"],
-            cdf_offset=tables["coding/cdf_offset"],
-            quantization_offset=self._offset,
+            **tables,
             bottleneck_dtype=tf.float32,
         )
         self._analyze = tf.function(self._network.analyze, input_signature=[_IMAGE])

@@ -13,12 +13,8 @@ from balle2017.tensors import load_tensors, save_tensors
 
 FORMAT = "balle2017-model-1"
 
-# Tables of the range coder, stored beside the weights under these names.
-TABLES = {
-    "coding/cdf": np.int32,
-    "coding/cdf_offset": np.int32,
-    "coding/quantization_offset": np.float32,
-}
+# Tables of the range coder, stored beside the weights as coding/NAME.
+TABLES = {"cdf": np.int32, "cdf_offset": np.int32, "quantization_offset": np.float32}
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,7 @@ class TrainedModel:
 
     Attributes:
         network: float32 transforms and prior with the trained weights.
-        tables: the arrays named in `TABLES`.
+        tables: `Balle2017FactorizedPrior.coding_tables()` of the export.
         model_id: 8 bytes that name weights and tables; every bitstream carries them.
         config: content of config.json.
     """
@@ -46,14 +42,8 @@ def save_model(folder: Path, network: Balle2017FactorizedPrior, config: dict) ->
         network: its prior's coding tables are built here, once and for all.
         config: further JSON entries for config.json, such as lambda_rd.
     """
-    coder = network.coding_model()
-    offset = coder.quantization_offset
-    if offset is None:
-        offset = np.zeros(network.num_filters, np.float32)
     arrays = {name: variable.numpy() for name, variable in network.named_variables().items()}
-    arrays["coding/cdf"] = coder.cdf.numpy()
-    arrays["coding/cdf_offset"] = coder.cdf_offset.numpy()
-    arrays["coding/quantization_offset"] = np.asarray(offset)
+    arrays |= {f"coding/{name}": value for name, value in network.coding_tables().items()}
     description = {"format": FORMAT, "num_filters": network.num_filters}
     digest = save_tensors(folder / "model.safetensors", arrays, description)
     # config.json is small, so it also stands for the weights where Snakemake
@@ -93,7 +83,10 @@ def load_model(folder: Path) -> TrainedModel:
         raise InputError(f"{path} does not belong to the config.json beside it")
     network = Balle2017FactorizedPrior(int(description["num_filters"]))
     assign_variables(network.named_variables(), arrays, path)
-    tables = {name: _checked(arrays, name, None, dtype, path) for name, dtype in TABLES.items()}
+    tables = {
+        name: _checked(arrays, f"coding/{name}", None, dtype, path)
+        for name, dtype in TABLES.items()
+    }
     return TrainedModel(network, tables, bytes.fromhex(digest)[:8], config)
 
 

@@ -17,6 +17,8 @@ import safetensors.numpy
 from balle2017.errors import DamagedFileError
 from balle2017.files import write_bytes
 
+_HEADER = "balle2017"
+
 
 def tensors_sha256(tensors: dict[str, np.ndarray], description: Any) -> str:
     """Return the SHA-256 over names, types, shapes and values, and the description."""
@@ -33,8 +35,10 @@ def save_tensors(path: Path, tensors: dict[str, np.ndarray], description: Any) -
     # Not ascontiguousarray, which gives scalars a dimension.
     arrays = {name: np.asarray(value, order="C") for name, value in tensors.items()}
     digest = tensors_sha256(arrays, description)
-    metadata = {"sha256": digest, "description": json.dumps(description, sort_keys=True)}
-    write_bytes(path, safetensors.numpy.save(arrays, metadata))
+    header = json.dumps({"sha256": digest, "description": description}, sort_keys=True)
+    # One entry only: safetensors writes several in random order, and equal
+    # content must give equal bytes.
+    write_bytes(path, safetensors.numpy.save(arrays, {_HEADER: header}))
     return digest
 
 
@@ -48,10 +52,11 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], Any, str]:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        digest, description = metadata["sha256"], json.loads(metadata["description"])
+        header = json.loads(metadata[_HEADER])
+        digest, description = header["sha256"], header["description"]
     except FileNotFoundError:
         raise DamagedFileError(f"{path} does not exist") from None
-    except (safetensors.SafetensorError, KeyError, ValueError, OSError) as error:
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise DamagedFileError(f"{path} is damaged or of another kind: {error}") from None
     if tensors_sha256(tensors, description) != digest:
         raise DamagedFileError(f"{path} is damaged: its content does not match its checksum")

@@ -22,7 +22,7 @@ def test_any_size_comes_back_as_the_quantized_model_has_it(codec, size, tensorfl
     pixels = make_picture(3, *size)
     decoded = codec.decompress(codec.compress(pixels))
     network, tables = codec.model.network, codec.model.tables
-    expected, _ = network.quantized(pixels[None], tables["coding/quantization_offset"])
+    expected, _ = network.quantized(pixels[None], tables["quantization_offset"])
     expected = tensorflow.round(tensorflow.clip_by_value(expected[0], 0, 255))
     np.testing.assert_array_equal(decoded, expected)
     assert decoded.shape == pixels.shape

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from balle2017.errors import InputError
@@ -7,6 +10,7 @@ from balle2017.losses import compute_rate_distortion_loss
 from balle2017.model import Balle2017FactorizedPrior, latent_shape
 from balle2017.model_io import find_model, load_model
 from balle2017.tensors import load_tensors, save_tensors
+from conftest import ROOT
 
 
 def test_loss_by_hand(tensorflow):
@@ -84,7 +88,7 @@ def test_layers_equal_the_default_ones_of_tensorflow_compression(tensorflow):
 def test_rounding_grid_is_the_one_of_the_coding_tables(tensorflow):
     network = Balle2017FactorizedPrior(8)
     np.testing.assert_array_equal(
-        network.quantization_offset(), network.coding_model().quantization_offset
+        network.quantization_offset(), network.coding_tables()["quantization_offset"]
     )
 
 
@@ -164,6 +168,20 @@ def test_a_wrong_shape_is_named(small_model, tmp_path):
     write_json(folder / "config.json", config | {"model_sha256": digest})
     with pytest.raises(InputError, match=r"analysis/conv_0/bias is float32\[9\], expected .*\[8\]"):
         load_model(folder)
+
+
+def test_equal_content_gives_equal_bytes_in_every_process(small_model, tmp_path):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from balle2017.tensors import load_tensors, save_tensors\n"
+        "arrays, description, _ = load_tensors(sys.argv[2])\n"
+        "save_tensors(sys.argv[3], arrays, description)\n"
+    )
+    for index in range(5):
+        path = tmp_path / str(index)
+        source = small_model / "model.safetensors"
+        subprocess.run([sys.executable, "-c", code, ROOT / "scripts", source, path], check=True)
+        assert path.read_bytes() == source.read_bytes()
 
 
 def test_scalars_keep_their_shape_on_disk(tmp_path):
