@@ -10,7 +10,9 @@ from balle2017.files import write_bytes
 def main(argv: Sequence[str] | None = None) -> None:
     """Aggregate; print the summary."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("result_dir", type=Path, nargs="+", help="folders with evaluations")
+    parser.add_argument(
+        "result_dir", type=Path, nargs="+", help="folders with evaluations, or summary.json files"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
     args = parser.parse_args(argv)
 

@@ -1,20 +1,16 @@
-"""What several tests share: data, small pictures, a small model, running scripts."""
+"""What several tests share: real images, a folder of small pictures, a small model."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
+from helpers import ROOT, make_picture
 from PIL import Image
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Folder with real images; see CONTRIBUTING for what it holds."""
+    """Folder with real images; kodak/ and imagenet_sample_train.tar."""
     folder = Path(os.environ.get("BALLE2017_DATA", ROOT / ".." / "shared" / "data")).resolve()
     if not folder.is_dir():
         reason = f"no real images: {folder} does not exist (set BALLE2017_DATA)"
@@ -28,13 +24,6 @@ def data_dir() -> Path:
 def kodak_dir(data_dir: Path) -> Path:
     """Folder with the 24 Kodak images."""
     return data_dir / "kodak"
-
-
-def make_picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
-    """Return a smooth random colour picture, uint8 [height, width, 3]."""
-    rng = np.random.default_rng(seed)
-    small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
-    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
 @pytest.fixture
@@ -68,9 +57,3 @@ def small_model(tensorflow, tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = Balle2017FactorizedPrior(8, latent_gain=20)
     save_model(folder, network, {"lambda_rd": 0.01, "seed": 7})
     return folder
-
-
-def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess:
-    """Run scripts/NAME.py in a process of its own."""
-    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)

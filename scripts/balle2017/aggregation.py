@@ -61,12 +61,16 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
 def collect(folders: list[Path]) -> pd.DataFrame:
     """Return the rate-distortion table of all evaluations below some folders.
 
+    Args:
+        folders: folders, or single summary.json files.
+
     Raises:
         InputError: a folder holds no evaluation, or a summary.json is not one.
     """
     rows: list[dict[str, Any]] = []
     for folder in folders:
-        found = sorted(Path(folder).rglob("summary.json"))
+        folder = Path(folder)
+        found = [folder] if folder.is_file() else sorted(folder.rglob("summary.json"))
         if not found:
             raise InputError(f"{folder} holds no evaluation (no summary.json in or below it)")
         for path in found:

@@ -45,6 +45,37 @@ def _sentence(error: jsonschema.ValidationError) -> str:
     return f"{key} is {shown}; it must be {allowed() if allowed else error.message}"
 
 
+def _parse(text: str, types: list[str]) -> Any:
+    """Return the value of one of `types` that a string stands for, or the string."""
+    words = {"true": ("boolean", True), "false": ("boolean", False), "null": ("null", None)}
+    kind, value = words.get(text.lower(), ("", None))
+    if kind in types:
+        return value
+    for kind, convert in (("integer", int), ("number", int), ("number", float)):
+        if kind in types:
+            try:
+                return convert(text)
+            except ValueError:
+                continue
+    return text
+
+
+def convert_strings(value: Any, schema: dict) -> Any:
+    """Return a config in which strings that should be numbers are numbers.
+
+    Values inside lists and maps on Snakemake's command line arrive as strings
+    (--config lambdas=[0.01]), and so does 1e-4 from a YAML file.
+    """
+    if isinstance(value, dict):
+        entries = schema.get("properties", {})
+        return {key: convert_strings(item, entries.get(key, {})) for key, item in value.items()}
+    if isinstance(value, list):
+        return [convert_strings(item, schema.get("items", {})) for item in value]
+    types = schema.get("type", "string")
+    types = [types] if isinstance(types, str) else types
+    return _parse(value, types) if isinstance(value, str) and "string" not in types else value
+
+
 def check_config(config: dict, schema: dict) -> None:
     """Check a config against its schema, and what a schema cannot say.
 

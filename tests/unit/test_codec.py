@@ -8,7 +8,7 @@ from balle2017.files import read_json
 from balle2017.images import read_image
 from balle2017.model import Balle2017FactorizedPrior
 from balle2017.model_io import save_model
-from conftest import make_picture, run_script
+from helpers import make_picture, run_script
 from PIL import Image
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from balle2017.imports import import_closure
-from conftest import ROOT, make_picture, run_script
+from helpers import ROOT, make_picture, run_script
 from PIL import Image
 
 SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))

@@ -10,7 +10,7 @@ from balle2017.dataset import ExtractSettings, ImageStore, extract_archives, pix
 from balle2017.errors import InputError
 from balle2017.files import read_json, read_table
 from balle2017.split import split_images
-from conftest import make_picture
+from helpers import make_picture
 from PIL import Image
 
 

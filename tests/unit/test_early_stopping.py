@@ -1,7 +1,7 @@
 import numpy as np
 from balle2017.callbacks import EarlyStopping, ImageLoggingCallback, KeepLastNCheckpoints
 from balle2017.images import read_image
-from conftest import make_picture
+from helpers import make_picture
 
 
 def test_early_stopping_keeps_the_best_weights():

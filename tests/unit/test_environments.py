@@ -3,7 +3,7 @@ import tomllib
 
 import pytest
 import yaml
-from conftest import ROOT
+from helpers import ROOT
 
 LOCK = {
     package["name"]: package["version"]

@@ -6,6 +6,7 @@ import yaml
 from balle2017.errors import InputError
 from balle2017.experiment import (
     check_config,
+    convert_strings,
     dataset_name,
     flags,
     lambda_name,
@@ -13,7 +14,7 @@ from balle2017.experiment import (
     record_sources,
 )
 from balle2017.settings import TrainingSettings
-from conftest import ROOT
+from helpers import ROOT
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
 
@@ -49,7 +50,7 @@ def test_the_configs_that_ship_are_valid(name):
         ({"lambdas": [-0.1]}, r"lambdas\[0\] is -0.1; it must be more than 0"),
         ({"lambdas": [0.01, 0.0100]}, "lambdas has 0.0100 twice"),
         ({"lambdas": []}, r"lambdas is \[\]; it must be at least 1 long"),
-        ({"lambdas": ["1e-4"]}, r'lambdas\[0\] is "1e-4"; it must be a number'),
+        ({"lambdas": ["much"]}, r'lambdas\[0\] is "much"; it must be a number'),
         ({"data__val_split": 1}, "data.val_split is 1; it must be less than 1"),
         ({"data__val_split": 0}, "data.val_split is 0; it must be more than 0"),
         (
@@ -67,6 +68,25 @@ def test_mistakes_are_refused_in_one_sentence(changes, message):
     with pytest.raises(InputError, match=message) as error:
         check_config(config(**changes), SCHEMA)
     assert "\n" not in str(error.value)
+
+
+def test_strings_become_what_the_schema_says():
+    typed = {
+        "experiment": "7",
+        "lambdas": ["0.01", "1e-4", "x"],
+        "data": {"max_images": "null", "val_split": "0.2", "seed": "3"},
+        "training": {"flip": "False", "clip_norm": "1"},
+        "unknown": "5",
+    }
+    converted = convert_strings(typed, SCHEMA)
+    assert converted == {
+        "experiment": "7",
+        "lambdas": [0.01, 0.0001, "x"],
+        "data": {"max_images": None, "val_split": 0.2, "seed": 3},
+        "training": {"flip": False, "clip_norm": 1},
+        "unknown": "5",
+    }
+    assert isinstance(converted["data"]["seed"], int)
 
 
 def test_schema_and_training_settings_agree():

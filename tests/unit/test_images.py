@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from balle2017.errors import BadImageError, InputError
 from balle2017.images import decode_image, list_images, read_image
-from conftest import make_picture
+from helpers import make_picture
 from PIL import Image
 
 

@@ -2,7 +2,7 @@ import pytest
 from balle2017.errors import InputError, WorkError
 from balle2017.files import sha256_file
 from balle2017.kodak import check_folder, download, read_hashes
-from conftest import ROOT
+from helpers import ROOT
 
 HASHES = read_hashes(ROOT / "workflow/resources/kodak.sha256")
 

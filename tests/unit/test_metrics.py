@@ -5,7 +5,7 @@ import pytest
 from balle2017 import metrics
 from balle2017.decibel import ms_ssim_db, psnr_db
 from balle2017.images import read_image
-from conftest import make_picture
+from helpers import make_picture
 
 
 def test_psnr_by_hand():

@@ -10,7 +10,7 @@ from balle2017.losses import compute_rate_distortion_loss
 from balle2017.model import Balle2017FactorizedPrior, latent_shape
 from balle2017.model_io import find_model, load_model
 from balle2017.tensors import load_tensors, save_tensors
-from conftest import ROOT
+from helpers import ROOT
 
 
 def test_loss_by_hand(tensorflow):

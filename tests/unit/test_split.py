@@ -5,7 +5,7 @@ from balle2017.dataset import MANIFEST_COLUMNS, pixel_sha256
 from balle2017.errors import InputError
 from balle2017.files import read_json, read_table, write_table
 from balle2017.split import split_images
-from conftest import make_picture
+from helpers import make_picture
 from PIL import Image
 
 

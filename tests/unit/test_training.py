@@ -10,7 +10,7 @@ from balle2017.errors import WorkError
 from balle2017.files import read_json, read_table
 from balle2017.settings import TrainingSettings
 from balle2017.trainer import Trainer, learning_rate_at
-from conftest import ROOT, make_picture, run_script
+from helpers import ROOT, make_picture, run_script
 from PIL import Image
 
 TINY = [

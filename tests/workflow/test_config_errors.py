@@ -48,17 +48,13 @@ def test_a_patch_larger_than_the_images(fresh):
 
 
 def test_the_plan_at_full_scale(fresh):
-    """Eight models, one GPU each, the Kodak images downloaded."""
-    overlay = ["--configfile", "experiments/paper.yaml", "--config"]
-    jobs = fresh.planned(*overlay, "train_archive=input/archive.tar", "test_images=kodak")
+    """Eight models of a million steps, one GPU each, the Kodak images downloaded."""
+    paper = "experiments/paper.yaml"
+    archive = ["--config", "train_archive=input/archive.tar"]
+    jobs = fresh.planned(*archive, config=paper)
     assert jobs["train_model"] == jobs["evaluate_model"] == 8
     assert jobs["download_kodak"] == 1
-    output = fresh.run(
-        *("--dry-run", *overlay, "train_archive=input/archive.tar", "test_images=kodak")
-    )
-    assert output.count("gpu=1") == 8
-    assert "--steps_per_epoch 1000" in fresh.run(
-        *("--dry-run", "--printshellcmds", *overlay, "train_archive=input/archive.tar")
-    )
-    settings = yaml.safe_load((fresh.folder / "experiments/paper.yaml").read_text())["training"]
+    output = fresh.run("--dry-run", "--printshellcmds", *archive, config=paper)
+    assert output.count("gpu=1") == output.count("--steps_per_epoch 1000 ") == 8
+    settings = yaml.safe_load((fresh.folder / paper).read_text())["training"]
     assert settings["epochs"] * settings["steps_per_epoch"] == 1_000_000

@@ -19,8 +19,8 @@ def test_nested_archive_to_kodak_table(fresh, data_dir):
     archive = os.path.relpath(data_dir / "imagenet_sample_train.tar", fresh.folder)
     kodak = os.path.relpath(data_dir / "kodak", fresh.folder)
     fresh.run(
-        *("--configfile", "experiments/reference.yaml", "--config"),
-        *(f"train_archive={archive}", f"kodak={kodak}", *SHORT),
+        *("--config", f"train_archive={archive}", f"kodak={kodak}", *SHORT),
+        config="experiments/reference.yaml",
     )
     results = fresh.folder / "results" / "reference"
     rd = pd.read_csv(results / "rd.csv")

@@ -28,7 +28,7 @@ def test_rates_come_from_the_files_on_disk(finished):
         else:
             folder = results / "photographs" / "codecs" / "jpeg" / "bitstreams"
             folder = folder / f"{row['point']:g}"
-        sizes = [path.stat().st_size for path in folder.iterdir()]
+        sizes = [path.stat().st_size for path in folder.glob("[!.]*")]
         assert len(sizes) == 2
         assert row["bpp"] == pytest.approx(sum(sizes) * 8 / (2 * pixels))
         if row["codec"] == "balle2017":

@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 
 import yaml
-from conftest import ROOT, make_picture
+from helpers import ROOT, make_picture
 from PIL import Image
 
 TINY = {
@@ -37,19 +37,23 @@ class Workflow:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def run(self, *arguments: str, status: int = 0) -> str:
+    def run(self, *arguments: str, status: int = 0, config: str = "tiny.yaml") -> str:
         """Run Snakemake; return what it printed."""
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml"]
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
         done = subprocess.run(
-            [*command, *arguments], cwd=self.folder, capture_output=True, text=True, timeout=600
+            [*command, "--configfile", config],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=600,
         )
         output = done.stdout + done.stderr
         assert done.returncode == status, output
         return output
 
-    def planned(self, *arguments: str) -> dict[str, int]:
+    def planned(self, *arguments: str, **options) -> dict[str, int]:
         """Return how many jobs of each rule a run would execute."""
-        output = self.run("--dry-run", *arguments)
+        output = self.run("--dry-run", *arguments, **options)
         if "Nothing to be done" in output:
             return {}
         table = re.search(r"^job +count\n-+ +-+\n(.*?)^total", output, re.M | re.S).group(1)

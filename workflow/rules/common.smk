@@ -4,13 +4,12 @@ import sys
 from pathlib import Path
 
 import yaml
-from snakemake.exceptions import WorkflowError
 from snakemake.utils import validate
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from balle2017 import builtin, experiment, kodak  # noqa: E402
+from balle2017 import experiment, kodak  # noqa: E402
 from balle2017.errors import InputError  # noqa: E402
 from balle2017.imports import import_closure  # noqa: E402
 
@@ -20,7 +19,9 @@ KODAK_HASHES = ROOT / "workflow" / "resources" / "kodak.sha256"
 
 def checked_config():
     """Check the config, then let Snakemake fill in the schema's defaults."""
-    experiment.check_config(config, yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    config.update(experiment.convert_strings(config, schema))
+    experiment.check_config(config, schema)
     validate(config, str(SCHEMA))
 
 
@@ -96,7 +97,7 @@ try:
     TESTSET, TEST_FOLDER, TEST_RECORD = test_set()
     SOURCES, SOURCE_RECORD = train_sources()
 except InputError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(f"error: {error}")
 
 EXPERIMENT = f"results/{config['experiment']}"
 LOGS = f"logs/{config['experiment']}"

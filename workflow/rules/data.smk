@@ -7,14 +7,16 @@ rule builtin_photographs:
     output:
         archive="results/builtin/train.tar",
         record="results/builtin/train.sha256",
-        test_images=expand("results/builtin/test/{name}", name=builtin.TEST),
+        test_images=directory("results/builtin/test"),
         test_record="results/builtin/test.sha256",
     log:
         "logs/builtin_photographs.log",
     conda:
         "../../envs/tables.yaml"
+    params:
+        out=subpath(output.archive, parent=True),
     shell:
-        "python {input.code[0]} --out results/builtin > {log} 2>&1"
+        "python {input.code[0]} --out {params.out} > {log} 2>&1"
 
 
 rule download_kodak:
@@ -50,7 +52,7 @@ rule extract_archive:
         "../../envs/tables.yaml"
     params:
         flags=experiment.flags(EXTRACTION),
-        out=DATASET,
+        out=subpath(output.manifest, parent=True),
     shell:
         "python {input.code[0]} {input.archives} --out {params.out} {params.flags} > {log} 2>&1"
 
@@ -61,6 +63,7 @@ rule split_images:
         dataset=f"{DATASET}/dataset.json",
         manifest=ancient(f"{DATASET}/manifest.csv"),
         test_record=TEST_RECORD,
+        test_images=ancient(TEST_FOLDER),
     output:
         train=f"{EXPERIMENT}/split/train.csv",
         val=f"{EXPERIMENT}/split/val.csv",
@@ -73,11 +76,10 @@ rule split_images:
         flags=experiment.flags(
             {key: config["data"][key] for key in ("val_split", "seed")}
         ),
-        out=f"{EXPERIMENT}/split",
-        test_images=TEST_FOLDER,
+        out=subpath(output.summary, parent=True),
     shell:
         "python {input.code[0]} --manifest {input.manifest} --out {params.out} {params.flags}"
-        " --test_images {params.test_images} > {log} 2>&1"
+        " --test_images {input.test_images} > {log} 2>&1"
 
 
 rule extract:

@@ -8,6 +8,7 @@ rule evaluate_model:
         config=f"{EXPERIMENT}/models/{{model}}/model/config.json",
         weights=ancient(f"{EXPERIMENT}/models/{{model}}/model/model.safetensors"),
         test_record=TEST_RECORD,
+        images=ancient(TEST_FOLDER),
     output:
         summary=f"{EXPERIMENT}/{TESTSET}/{{model}}/summary.json",
         per_image=f"{EXPERIMENT}/{TESTSET}/{{model}}/per_image.csv",
@@ -23,11 +24,11 @@ rule evaluate_model:
         "../../envs/tensorflow.yaml"
     threads: 2
     params:
-        out=f"{EXPERIMENT}/{TESTSET}/{{model}}",
-        images=TEST_FOLDER,
+        out=subpath(output.summary, parent=True),
+        model=subpath(input.config, parent=True),
         testset=TESTSET,
     shell:
-        "python {input.code[0]} --model $(dirname {input.config}) --images {params.images}"
+        "python {input.code[0]} --model {params.model} --images {input.images}"
         " --testset {params.testset} --out {params.out} > {log} 2>&1"
 
 
@@ -35,6 +36,7 @@ rule evaluate_codec:
     input:
         code=code("evaluate_codec"),
         test_record=TEST_RECORD,
+        images=ancient(TEST_FOLDER),
     output:
         summary=f"{EXPERIMENT}/{TESTSET}/codecs/{{codec}}/summary.json",
         per_image=f"{EXPERIMENT}/{TESTSET}/codecs/{{codec}}/per_image.csv",
@@ -44,13 +46,12 @@ rule evaluate_codec:
     conda:
         "../../envs/tables.yaml"
     params:
-        out=f"{EXPERIMENT}/{TESTSET}/codecs/{{codec}}",
+        out=subpath(output.summary, parent=True),
         quality=codec_qualities,
-        images=TEST_FOLDER,
         testset=TESTSET,
     shell:
         "python {input.code[0]} --codec {wildcards.codec} --quality {params.quality}"
-        " --images {params.images} --testset {params.testset} --out {params.out} > {log} 2>&1"
+        " --images {input.images} --testset {params.testset} --out {params.out} > {log} 2>&1"
 
 
 rule evaluate:

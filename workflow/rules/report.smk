@@ -14,10 +14,9 @@ rule aggregate:
     conda:
         "../../envs/tables.yaml"
     params:
-        folders=[str(Path(path).parent) for path in rules.evaluate.input],
-        out=EXPERIMENT,
+        out=subpath(output.rd, parent=True),
     shell:
-        "python {input.code[0]} {params.folders} --out {params.out} > {log} 2>&1"
+        "python {input.code[0]} {input.summaries} --out {params.out} > {log} 2>&1"
 
 
 rule plot:
@@ -32,6 +31,6 @@ rule plot:
         "../../envs/tables.yaml"
     params:
         flags=experiment.flags({"max_bpp": config["plot"]["max_bpp"]}),
-        out=EXPERIMENT,
+        out=subpath(output[0], parent=True),
     shell:
         "python {input.code[0]} --rd {input.rd} --out {params.out} {params.flags} > {log} 2>&1"

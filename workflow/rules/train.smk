@@ -24,7 +24,7 @@ rule train_model:
         gpu=int(config["training"]["device"] == "gpu"),
     params:
         flags=train_flags,
-        save_dir=MODEL_FOLDER,
+        save_dir=subpath(output.run, parent=True),
         # Not an output: Snakemake would delete it when a job fails, and the
         # next attempt must find its checkpoints.
         checkpoints=f"work/train/{config['experiment']}/{MODEL}",
@@ -36,4 +36,13 @@ rule train_model:
 
 rule train:
     input:
-        expand(f"{EXPERIMENT}/models/{{model}}/run.json", model=MODELS),
+        expand(
+            f"{EXPERIMENT}/models/{{model}}/{{file}}",
+            model=MODELS,
+            file=[
+                "model/config.json",
+                "model/model.safetensors",
+                "history.csv",
+                "run.json",
+            ],
+        ),
