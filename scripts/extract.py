@@ -1,38 +1,109 @@
 """Decode the pictures of archives or folders into a dataset folder."""
 
+import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli
-from balle2017.dataset import ExtractSettings, extract_archives
+from balle2017.download import download, is_url
 from balle2017.errors import InputError
+from balle2017.extraction import extract_archives
 from balle2017.files import sha256_file
+from balle2017.preparation import ExtractSettings
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.Parser(__doc__)
+    defaults = ExtractSettings()
+    parser.add_argument("source", nargs="+", help="tar, zip, folder or http(s) URL")
+    parser.add_argument("--out", type=Path, required=True, help="dataset folder")
+    parser.add_argument(
+        "--sha256", nargs="+", default=[], metavar="HEX", help="hash of each source; URLs need it"
+    )
+    parser.add_argument(
+        "--download_dir", type=Path, metavar="DIR", help="where URLs are kept (OUT/downloads)"
+    )
+    parser.add_argument("--max_images", type=int, metavar="N", help="keep a sample of N members")
+    parser.add_argument(
+        "--min_size", type=int, default=defaults.min_size, metavar="N", help="shortest side, pixels"
+    )
+    parser.add_argument(
+        "--max_pixels", type=int, default=defaults.max_pixels, metavar="N", help="pixel limit"
+    )
+    parser.add_argument(
+        "--max_rejected",
+        type=float,
+        default=defaults.max_rejected,
+        metavar="F",
+        help="largest share of rejected images; more end the run",
+    )
+    parser.add_argument(
+        "--downscale",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="random reduction, to hide JPEG artefacts",
+    )
+    parser.add_argument(
+        "--max_saturated", type=float, metavar="F", help="largest share of samples at 0 or 255"
+    )
+    parser.add_argument(
+        "--min_deviation", type=float, metavar="F", help="smallest standard deviation, on 0..255"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=defaults.seed, metavar="N", help="of the sample and the scales"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count(), metavar="N", help="decoding threads"
+    )
+    return parser.parse_args(argv)
+
+
+def _local_sources(args: argparse.Namespace) -> list[Path]:
+    """Return the sources as local paths: URLs downloaded, hashes checked."""
+    if args.sha256 and len(args.sha256) != len(args.source):
+        raise InputError(f"{len(args.sha256)} hashes for {len(args.source)} sources; give one each")
+    hashes = args.sha256 or [None] * len(args.source)
+    paths = []
+    for source, digest in zip(args.source, hashes, strict=True):
+        if is_url(source):
+            if digest is None:
+                raise InputError(f"{source} needs its SHA-256 (--sha256)")
+            path = (args.download_dir or args.out / "downloads") / digest.lower()[:16]
+            download(source, path, digest)
+        else:
+            path = Path(source)
+            if digest is not None:
+                if not path.is_file():
+                    raise InputError(f"{path} is not a file, so --sha256 cannot hold")
+                actual = sha256_file(path)
+                if actual != digest.lower():
+                    raise InputError(f"{path} has SHA-256 {actual}, not {digest}")
+        paths.append(path)
+    return paths
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Extract; print how many members were accepted, skipped and rejected."""
-    parser = cli.Parser(__doc__)
-    parser.add_argument("source", type=Path, nargs="+", help="tar, zip or folder")
-    parser.add_argument("--out", type=Path, required=True, help="dataset folder")
-    parser.add_argument("--max_images", type=int, metavar="N", help="keep a sample of N members")
-    parser.add_argument(
-        "--min_size", type=int, default=64, metavar="N", help="shortest side in pixels"
+    args = _parse(argv)
+    settings = ExtractSettings(
+        min_size=args.min_size,
+        max_images=args.max_images,
+        seed=args.seed,
+        max_pixels=args.max_pixels,
+        max_rejected=args.max_rejected,
+        downscale=None if args.downscale is None else tuple(args.downscale),
+        max_saturated=args.max_saturated,
+        min_deviation=args.min_deviation,
     )
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the sample")
-    parser.add_argument("--sha256", metavar="HEX", help="expected hash of the one source")
-    args = parser.parse_args(argv)
-    if args.max_images is not None and args.max_images < 2:
-        parser.error(f"--max_images is {args.max_images}; it must be at least 2")
-    if args.min_size < 1:
-        parser.error(f"--min_size is {args.min_size}; it must be at least 1")
-    if args.sha256:
-        if len(args.source) != 1 or not args.source[0].is_file():
-            raise InputError("--sha256 needs exactly one source, which must be a file")
-        actual = sha256_file(args.source[0])
-        if actual != args.sha256.lower():
-            raise InputError(f"{args.source[0]} has SHA-256 {actual}, not {args.sha256}")
-    settings = ExtractSettings(args.min_size, args.max_images, args.seed)
-    counts = extract_archives(args.source, args.out, settings)
+    counts = extract_archives(
+        _local_sources(args),
+        args.out,
+        settings,
+        args.threads,
+        log=lambda line: print(line, flush=True),
+    )
     print(
         f"{counts['accepted']} accepted, {counts['skipped']} skipped, {counts['rejected']} "
         f"rejected; reasons in {args.out / 'manifest.csv'}"

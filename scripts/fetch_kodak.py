@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli
-from balle2017.kodak import URL, download, read_hashes
+from balle2017.kodak import URL, download_all, read_hashes
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--url", default=URL, help="folder to download from")
     args = parser.parse_args(argv)
     hashes = read_hashes(args.hashes)
-    download(args.out, hashes, args.url)
+    download_all(args.out, hashes, args.url)
     print(f"{len(hashes)} images in {args.out}")
 
 

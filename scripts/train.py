@@ -60,7 +60,8 @@ def _lists(args: argparse.Namespace, training: settings.TrainingSettings) -> tup
     if args.data_dir is None:
         return args.train_list, args.val_list
     # Imported here because the two lists need neither.
-    from balle2017.dataset import ExtractSettings, extract_archives
+    from balle2017.extraction import extract_archives
+    from balle2017.preparation import ExtractSettings
     from balle2017.split import split_images
 
     folder = args.save_dir / "dataset"

@@ -1,32 +1,74 @@
 """Walk through the members of image archives, whatever their form.
 
-A source is a folder, a zip, or a tar (plain, gz, bz2, xz), each possibly with
-tars or zips inside. The form is told by the first bytes, never by the name.
-Nothing is unpacked: members are handed over one at a time, as bytes.
+A source is a folder, a zip, or a tar (plain, gz, bz2, xz, zst), each possibly
+with tars or zips inside. The form is told by the first bytes, never by the
+name. Nothing is unpacked: members are handed over one at a time, as bytes, and
+their names are never used as paths.
 """
 
+import bz2
+import gzip
 import io
+import lzma
+import os
+import stat
 import tarfile
+import tempfile
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+import zstandard
+
 from balle2017.errors import InputError
 
 #: Largest encoded member that is read, in bytes.
-MAX_MEMBER_BYTES = 512 * 1024 * 1024
+MAX_MEMBER_BYTES = 256 * 1024 * 1024
 
 #: How many archives may be nested in one another.
 MAX_DEPTH = 4
 
-_COMPRESSIONS = ((b"\x1f\x8b", "gz"), (b"BZh", "bz2"), (b"\xfd7zXZ\x00", "xz"))
+#: An archive may expand to this many times its size, and a gigabyte more.
+MAX_EXPANSION = 100
+_EXPANSION_ALLOWANCE = 1 << 30
+
 _HEAD = 512
 
-#: What the standard library raises for damaged archives.
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError)
+_DECOMPRESSORS: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
+    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream, mode="rb"),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+    b"\x28\xb5\x2f\xfd": lambda stream: zstandard.ZstdDecompressor().stream_reader(
+        stream, read_across_frames=True
+    ),
+}
+
+#: What the libraries raise for damaged archives. RuntimeError is zipfile's for
+#: a missing password, NotImplementedError its for an unknown compression.
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    zstandard.ZstdError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    UnicodeDecodeError,
+    ValueError,
+)
+
+
+class _CutShortError(EOFError):
+    """A tar ended without its end mark."""
+
+
+class _TooLargeError(Exception):
+    """The source expands beyond any reasonable size."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +76,8 @@ class Member:
     """One file of an archive.
 
     Attributes:
-        name: path inside the source; nested archives are joined by "/".
+        name: path inside the source, in printable characters; nested archives
+            are joined by "/".
         data: the file's bytes, or None where it is not handed over.
         reason: why it is not, in words; empty otherwise.
     """
@@ -44,132 +87,257 @@ class Member:
     reason: str = ""
 
 
-class _Peekable(io.RawIOBase):
-    """A forward-only stream whose first bytes have been read already."""
+class _Stream(io.RawIOBase):
+    """A forward-only stream with a read-ahead head, which remembers its last bytes."""
 
-    def __init__(self, head: bytes, rest: BinaryIO):
-        self._head, self._rest = head, rest
+    def __init__(self, rest: BinaryIO, head: bytes = b""):
+        super().__init__()
+        self._rest, self._head = rest, head
+        self.at_end = False
+        self.tail = b""
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
         if size is None or size < 0:
-            head, self._head = self._head, b""
-            return head + self._rest.read()
-        head, self._head = self._head[:size], self._head[size:]
-        return head + self._rest.read(size - len(head)) if len(head) < size else head
+            data, self._head = self._head + self._rest.read(), b""
+            self.at_end = True
+        else:
+            data, self._head = self._head[:size], self._head[size:]
+            while len(data) < size and not self.at_end:
+                more = self._rest.read(size - len(data))
+                self.at_end = not more
+                data += more
+        self.tail = (self.tail + data)[-_HEAD:]
+        return data
+
+    def peek(self) -> bytes:
+        """Return the first bytes of what is left without consuming them."""
+        if len(self._head) < _HEAD:
+            tail = self.tail
+            self._head = self.read(_HEAD)
+            self.tail, self.at_end = tail, False
+        return self._head[:_HEAD]
 
 
-def _tar_mode(head: bytes) -> str | None:
-    """Return tarfile's streaming mode for these first bytes, None if not a tar."""
-    for magic, name in _COMPRESSIONS:
-        if head.startswith(magic):
-            return f"r|{name}"
-    empty = len(head) == _HEAD and not head.strip(b"\0")
-    return "r|" if empty or head[257:262] == b"ustar" else None
+def printable(name: str) -> str:
+    """Return a member's name with control and undecodable characters escaped."""
+    return "".join(
+        character
+        if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+        else character.encode("unicode_escape").decode()
+        for character in name
+    )
 
 
-def _is_zip(head: bytes) -> bool:
-    return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+def _reason(error: Exception) -> str:
+    """Say what is wrong with an archive; raise what is wrong with the machine."""
+    # The decompressors raise OSError without a number for damaged data.
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
+    return str(error) or type(error).__name__
 
 
 def _is_hidden(name: str) -> bool:
     """Tell the droppings of desktop systems (.DS_Store, ._x, __MACOSX/)."""
     parts = [part for part in PurePosixPath(name).parts if part not in (".", "..")]
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return any(
+        part == "__MACOSX" or (part.startswith(".") and not part.startswith("..")) for part in parts
+    )
 
 
-def _walk_file(name: str, size: int, stream: BinaryIO, depth: int) -> Iterator[Member]:
-    """Hand over one regular file, or the members of the archive it holds."""
-    if _is_hidden(name):
-        yield Member(name, None, "hidden file")
-        return
-    if size > MAX_MEMBER_BYTES and depth >= MAX_DEPTH:
-        yield Member(name, None, f"larger than {MAX_MEMBER_BYTES} bytes")
-        return
-    head = stream.read(_HEAD)
-    mode = _tar_mode(head)
-    if mode or _is_zip(head):
-        if depth >= MAX_DEPTH:
-            yield Member(name, None, f"archives nested more than {MAX_DEPTH} deep")
-            return
-        try:
-            if mode:
-                yield from _walk_tar(_Peekable(head, stream), mode, f"{name}/", depth + 1)
-            else:
-                # A zip's directory is at its end, so it cannot be streamed.
-                whole = io.BytesIO(head + stream.read())
-                yield from _walk_zip(whole, f"{name}/", depth + 1)
-        except _DAMAGE as error:
-            yield Member(name, None, f"damaged archive: {error}")
-        return
-    if size > MAX_MEMBER_BYTES:
-        yield Member(name, None, f"larger than {MAX_MEMBER_BYTES} bytes")
-        return
-    yield Member(name, head + stream.read())
+class _Walker:
+    """One walk through one source; counts what it expands to."""
 
+    def __init__(self, size: int):
+        self._left = MAX_EXPANSION * size + _EXPANSION_ALLOWANCE
 
-def _walk_tar(stream: BinaryIO, mode: str, prefix: str, depth: int) -> Iterator[Member]:
-    with tarfile.open(fileobj=stream, mode=mode) as tar:
-        for info in tar:
-            name = prefix + info.name.removeprefix("./")
-            if info.isdir():
-                continue
-            if not info.isreg():
-                yield Member(name, None, "not a regular file")
-                continue
-            yield from _walk_file(name, info.size, tar.extractfile(info), depth)
+    def _count(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise _TooLargeError
 
-
-def _walk_zip(stream: BinaryIO, prefix: str, depth: int) -> Iterator[Member]:
-    with zipfile.ZipFile(stream) as archive:
-        for info in archive.infolist():
-            if info.is_dir():
-                continue
-            name = prefix + info.filename
+    def file(self, name: str, stream: _Stream, depth: int) -> Iterator[Member]:
+        """Hand over a regular file, or the members of the archive it holds."""
+        head = stream.peek()
+        if kind := self.archive_kind(head):
+            if depth > MAX_DEPTH:
+                yield Member(name, None, f"archives nested more than {MAX_DEPTH} deep")
+                return
             try:
-                with archive.open(info) as file:
-                    yield from _walk_file(name, info.file_size, file, depth)
-            except _DAMAGE as error:
-                yield Member(name, None, f"cannot be read: {error}")
+                yield from self.archive(kind, stream, f"{name}/", depth)
+            except (*_DAMAGE, OSError) as error:
+                yield Member(name, None, f"damaged archive: {_reason(error)}")
+            return
+        if _is_hidden(name):
+            yield Member(name, None, "hidden file")
+            return
+        data = stream.read(MAX_MEMBER_BYTES + 1)
+        self._count(len(data))
+        if len(data) > MAX_MEMBER_BYTES:
+            yield Member(name, None, f"larger than {MAX_MEMBER_BYTES} bytes")
+            return
+        yield Member(name, data)
+
+    @staticmethod
+    def archive_kind(head: bytes) -> str | None:
+        """Tell an archive by its first bytes: "zip", "tar", "compressed" or None."""
+        if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+            return "zip"
+        if head.startswith(tuple(_DECOMPRESSORS)):
+            return "compressed"
+        return "tar" if head[257:262] == b"ustar" else None
+
+    def archive(self, kind: str, stream: _Stream, prefix: str, depth: int) -> Iterator[Member]:
+        """Hand over the members of an archive of a known kind."""
+        if kind == "zip":
+            yield from self._zip(stream, prefix, depth)
+        elif kind == "tar":
+            yield from self._tar(stream, prefix, depth)
+        else:
+            head = stream.peek()
+            make = next(make for magic, make in _DECOMPRESSORS.items() if head.startswith(magic))
+            with make(stream) as plain:
+                inner = _Stream(plain)
+                if self.archive_kind(inner.peek()) != "tar":
+                    raise tarfile.ReadError("compressed, but not a tar")
+                yield from self._tar(inner, prefix, depth)
+                # The checksum of what was compressed is at its very end.
+                while rest := inner.read(1 << 20):
+                    self._count(len(rest))
+
+    def _tar(self, stream: _Stream, prefix: str, depth: int) -> Iterator[Member]:
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
+            for info in tar:
+                name = prefix + printable(info.name.removeprefix("./"))
+                # The stream reader would keep every header it has seen.
+                tar.members = []
+                if info.isdir():
+                    continue
+                if not info.isreg():
+                    yield Member(name, None, "not a regular file")
+                else:
+                    yield from self.file(name, _Stream(tar.extractfile(info)), depth + 1)
+        # A tar ends with blocks of zeros; tarfile takes any end for the end.
+        if stream.at_end and stream.tail.strip(b"\0"):
+            raise _CutShortError("it ends without an end mark")
+
+    def _zip(self, stream: _Stream, prefix: str, depth: int) -> Iterator[Member]:
+        # A zip's directory is at its end, so it cannot be streamed.
+        with tempfile.TemporaryFile() as spool:
+            while chunk := stream.read(1 << 20):
+                self._count(len(chunk))
+                spool.write(chunk)
+            yield from self.zip_file(spool, prefix, depth)
+
+    def zip_file(self, file: BinaryIO, prefix: str, depth: int) -> Iterator[Member]:
+        """Hand over the members of a zip that can be sought in."""
+        with zipfile.ZipFile(file) as archive:
+            for info in archive.infolist():
+                if info.is_dir():
+                    continue
+                name = prefix + printable(info.filename)
+                if info.flag_bits & 1:
+                    yield Member(name, None, "encrypted")
+                elif stat.S_ISLNK(info.external_attr >> 16):
+                    yield Member(name, None, "not a regular file")
+                else:
+                    try:
+                        with archive.open(info) as member:
+                            yield from self.file(name, _Stream(member), depth + 1)
+                    except (*_DAMAGE, OSError) as error:
+                        yield Member(name, None, f"damaged: {_reason(error)}")
+
+    def folder(self, folder: Path) -> Iterator[Member]:
+        """Hand over the files below a folder, sorted by path."""
+        root = folder.resolve()
+        for path in sorted(folder.rglob("*")):
+            name = printable(path.relative_to(folder).as_posix())
+            if path.is_dir() and not path.is_symlink():
+                continue
+            if not path.is_file():
+                yield Member(name, None, "not a regular file")
+            elif path.is_symlink() and not path.resolve().is_relative_to(root):
+                yield Member(name, None, "a link that leads out of the folder")
+            else:
+                try:
+                    with open(path, "rb") as file:
+                        yield from self.file(name, _Stream(file), 1)
+                except PermissionError:
+                    yield Member(name, None, "not readable")
 
 
-def _walk_folder(folder: Path) -> Iterator[Member]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with open(path, "rb") as file:
-                name = path.relative_to(folder).as_posix()
-                yield from _walk_file(name, path.stat().st_size, file, 1)
+def source_size(source: Path) -> int:
+    """Return the bytes that a walk through a file or folder reads."""
+    if source.is_dir():
+        return sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
+    return os.stat(source).st_size
 
 
-def iterate_members(source: Path) -> Iterator[Member]:
+class CountingReader(io.RawIOBase):
+    """A file that tells how far it has been read."""
+
+    def __init__(self, file: BinaryIO, advance: Callable[[int], object]):
+        """Call `advance` with the number of bytes after each read."""
+        super().__init__()
+        self._file, self._advance = file, advance
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Read like the file, and report it."""
+        data = self._file.read(size)
+        self._advance(len(data))
+        return data
+
+
+def iterate_members(
+    source: Path, advance: Callable[[int], object] = lambda count: None
+) -> Iterator[Member]:
     """Yield every file of a folder, tar or zip, in the order it is stored.
 
-    Memory stays at one member (one inner zip, where zips are nested).
+    Memory stays at one member.
+
+    Args:
+        source: file or folder.
+        advance: called with the number of source bytes that were read.
 
     Raises:
-        InputError: the source does not exist, is no archive, or is cut short.
+        InputError: the source does not exist, is no archive, is cut short, or
+            expands beyond `MAX_EXPANSION`.
     """
     source = Path(source)
-    if source.is_dir():
-        yield from _walk_folder(source)
-        return
     try:
+        if source.is_dir():
+            for member in _Walker(source_size(source)).folder(source):
+                yield member
+                advance(len(member.data or b""))
+            return
+        walker = _Walker(source_size(source))
         with open(source, "rb") as file:
-            head = file.read(_HEAD)
-            file.seek(0)
-            mode = _tar_mode(head)
-            try:
-                if mode:
-                    yield from _walk_tar(file, mode, "", 1)
-                elif _is_zip(head):
-                    yield from _walk_zip(file, "", 1)
-                else:
-                    raise InputError(
-                        f"{source} is neither a tar (plain, gz, bz2, xz) nor a zip nor a folder"
-                    )
-            except _DAMAGE as error:
-                raise InputError(f"{source} is damaged or cut short: {error}") from None
+            stream = _Stream(CountingReader(file, advance))
+            head = stream.peek()
+            empty_tar = len(head) == _HEAD and not head.strip(b"\0")
+            kind = "tar" if empty_tar else walker.archive_kind(head)
+            if kind == "zip":
+                file.seek(0)
+                for member in walker.zip_file(file, "", 1):
+                    yield member
+                    advance(len(member.data or b""))
+            elif kind:
+                yield from walker.archive(kind, stream, "", 1)
+            else:
+                raise InputError(
+                    f"{source} is neither a tar (plain, gz, bz2, xz, zst) nor a zip nor a folder"
+                )
     except FileNotFoundError:
         raise InputError(f"archive {source} does not exist") from None
+    except _TooLargeError:
+        raise InputError(
+            f"{source} expands to more than {MAX_EXPANSION} times its size; it looks like a bomb"
+        ) from None
+    except (*_DAMAGE, OSError) as error:
+        raise InputError(f"{source} is damaged or cut short: {_reason(error)}") from None

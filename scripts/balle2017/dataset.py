@@ -7,20 +7,13 @@ folder without it is not a dataset).
 """
 
 import hashlib
-import heapq
 import os
-import shutil
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from balle2017.archive import Member, iterate_members
-from balle2017.errors import BadImageError, InputError
-from balle2017.files import read_table, sha256_file, write_json, write_table
-from balle2017.images import MAX_PIXELS, decode_image
+from balle2017.errors import InputError
+from balle2017.files import read_table
 
 MANIFEST_COLUMNS = [
     "name",
@@ -30,6 +23,7 @@ MANIFEST_COLUMNS = [
     "mode",
     "status",
     "reason",
+    "scale",
     "pixel_sha256",
     "shard",
     "offset",
@@ -37,23 +31,6 @@ MANIFEST_COLUMNS = [
 
 #: A new shard is begun once the current one is larger than this, in bytes.
 SHARD_BYTES = 256 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class ExtractSettings:
-    """What decides the content of a dataset, beside the archives themselves.
-
-    Attributes:
-        min_size: pictures with a shorter side, in pixels, are rejected.
-        max_images: keep only this many members, those with the lowest hash.
-        seed: makes another choice of `max_images` members.
-        max_pixels: larger pictures are rejected before they are decoded.
-    """
-
-    min_size: int = 64
-    max_images: int | None = None
-    seed: int = 1
-    max_pixels: int = MAX_PIXELS
 
 
 def pixel_sha256(pixels: np.ndarray) -> str:
@@ -92,128 +69,6 @@ class ShardWriter:
             os.fsync(self._file.fileno())
             self._file.close()
             self._file = None
-
-
-def _sample(members: Iterable[Member], max_images: int, seed: int) -> set[str]:
-    """Return the hashes of the `max_images` members to keep.
-
-    The members with the lowest SHA-256 of (seed, bytes) are kept, so the
-    choice does not depend on their order in the archive.
-    """
-    heap: list[tuple[int, str]] = []
-    seen: set[str] = set()
-    for member in members:
-        if member.data is None:
-            continue
-        digest = hashlib.sha256(member.data).hexdigest()
-        if digest in seen:
-            continue
-        seen.add(digest)
-        key = -int(hashlib.sha256(f"{seed}:{digest}".encode()).hexdigest(), 16)
-        push = heapq.heappush if len(heap) < max_images else heapq.heappushpop
-        push(heap, (key, digest))
-    return {digest for _, digest in heap}
-
-
-def _members(sources: list[Path]) -> Iterator[Member]:
-    for source in sources:
-        prefix = f"{source.name}:" if len(sources) > 1 else ""
-        for member in iterate_members(source):
-            yield Member(prefix + member.name, member.data, member.reason)
-
-
-def extract_archives(
-    sources: list[Path], out: Path, settings: ExtractSettings, log=print
-) -> Counter:
-    """Decode the pictures of one or several archives into a dataset folder.
-
-    Args:
-        sources: folders, tars or zips.
-        out: the dataset folder; an earlier dataset in it is replaced at the end.
-        settings: see `ExtractSettings`.
-        log: called with one line of text now and then.
-
-    Returns:
-        How many members were accepted, skipped and rejected.
-
-    Raises:
-        InputError: a source is missing, damaged or no archive, or holds no usable image.
-    """
-    sources, out = [Path(source) for source in sources], Path(out)
-    partial = out / ".partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    keep = None
-    if settings.max_images is not None:
-        keep = _sample(_members(sources), settings.max_images, settings.seed)
-    writer = ShardWriter(partial / "images")
-    rows: list[dict] = []
-    first_with: dict[str, str] = {}
-    try:
-        for member in _members(sources):
-            row = _examine(member, settings, keep, first_with, writer)
-            rows.append(row)
-            if len(rows) % 1000 == 0:
-                log(f"{len(rows)} members read")
-        writer.close()
-        counts = Counter(row["status"] for row in rows)
-        if not counts["accepted"]:
-            reasons = Counter(row["reason"].split(":")[0] for row in rows).most_common(3)
-            why = "; ".join(f"{number} {reason}" for reason, number in reasons) or "it is empty"
-            names = ", ".join(map(str, sources))
-            raise InputError(f"{names} holds no usable image ({why})")
-        _install(partial, out, rows, counts)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return counts
-
-
-def _examine(
-    member: Member,
-    settings: ExtractSettings,
-    keep: set[str] | None,
-    first_with: dict[str, str],
-    writer: ShardWriter,
-) -> dict:
-    """Return the manifest row of a member, having stored its pixels if accepted."""
-    row: dict = {"name": member.name}
-    if member.data is None:
-        return row | {"status": "skipped", "reason": member.reason}
-    row["sha256"] = hashlib.sha256(member.data).hexdigest()
-    if keep is not None and row["sha256"] not in keep:
-        return row | {"status": "skipped", "reason": "not sampled"}
-    try:
-        pixels, mode = decode_image(member.data, settings.max_pixels)
-    except BadImageError as error:
-        status = "skipped" if str(error) == "not an image" else "rejected"
-        return row | {"status": status, "reason": str(error)}
-    height, width, _ = pixels.shape
-    row |= {"width": width, "height": height, "mode": mode}
-    if min(height, width) < settings.min_size:
-        reason = f"smaller than min_size: {width}x{height}, {settings.min_size} wanted"
-        return row | {"status": "rejected", "reason": reason}
-    digest = pixel_sha256(pixels)
-    row["pixel_sha256"] = digest
-    if digest in first_with:
-        return row | {"status": "skipped", "reason": f"duplicate of {first_with[digest]}"}
-    first_with[digest] = member.name
-    shard, offset = writer.append(pixels)
-    return row | {"status": "accepted", "reason": "", "shard": shard, "offset": offset}
-
-
-def _install(partial: Path, out: Path, rows: list[dict], counts: Counter) -> None:
-    """Put a finished extraction in place; `dataset.json` comes last."""
-    (out / "dataset.json").unlink(missing_ok=True)
-    shutil.rmtree(out / "images", ignore_errors=True)
-    os.replace(partial / "images", out / "images")
-    write_table(out / "manifest.csv", MANIFEST_COLUMNS, rows)
-    summary = {
-        "members": len(rows),
-        "accepted": counts["accepted"],
-        "skipped": counts["skipped"],
-        "rejected": counts["rejected"],
-        "manifest_sha256": sha256_file(out / "manifest.csv"),
-    }
-    write_json(out / "dataset.json", summary)
 
 
 class ImageStore:

@@ -20,7 +20,19 @@ class Interrupted(Exception):  # noqa: N818 - an interruption is not an error
 
 
 class BadImageError(Exception):
-    """One image cannot be used; the message is the reason in words."""
+    """One image cannot be used; the message is the reason in words.
+
+    Attributes:
+        status: of its row in a manifest.
+    """
+
+    status = "rejected"
+
+
+class NotAnImageError(BadImageError):
+    """A file is no image at all."""
+
+    status = "skipped"
 
 
 class DamagedFileError(Exception):

@@ -3,12 +3,14 @@
 import difflib
 import json
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 
+from balle2017.download import is_url
 from balle2017.errors import InputError
 from balle2017.files import sha256_file, sha256_json, write_bytes
 
@@ -97,6 +99,27 @@ def check_config(config: dict, schema: dict) -> None:
         )
 
 
+def check_sources(sources: list[str], hashes: list[str]) -> None:
+    """Check that sources exist, and that every URL has a hash.
+
+    Raises:
+        InputError: naming the config key.
+    """
+    if hashes and len(hashes) != len(sources):
+        raise InputError(
+            f"config: train_archive_sha256 has {len(hashes)} entries; it must have one for each "
+            f"of the {len(sources)} in train_archive"
+        )
+    for source in sources:
+        if is_url(source):
+            if not hashes:
+                raise InputError(
+                    f"config: train_archive_sha256 must be given, because {source} is a URL"
+                )
+        elif not Path(source).exists():
+            raise InputError(f"config: train_archive is {source}, which does not exist")
+
+
 def lambda_name(value: float) -> str:
     """Return a lambda as file names have it: four decimals, more if it needs them."""
     text = f"{Decimal(repr(float(value))):f}"
@@ -121,12 +144,14 @@ def flags(settings: dict[str, Any]) -> str:
     for key, value in sorted(settings.items()):
         if isinstance(value, bool):
             words.append(f"--{key}" if value else f"--no-{key}")
+        elif isinstance(value, list):
+            words.append(f"--{key} {' '.join(map(str, value))}")
         elif value is not None:
             words.append(f"--{key} {value}")
     return " ".join(words)
 
 
-def record_sources(paths: list[Path], folder: Path) -> Path:
+def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] = {}) -> Path:
     """Write the SHA-256 of files, and of all files below folders, to a small record.
 
     Snakemake compares files of more than a megabyte by time only, so the record
@@ -135,6 +160,7 @@ def record_sources(paths: list[Path], folder: Path) -> Path:
 
     Args:
         paths: files and folders.
+        urls: addresses and the SHA-256 of what they hold.
         folder: where records are kept.
 
     Returns:
@@ -149,7 +175,8 @@ def record_sources(paths: list[Path], folder: Path) -> Path:
             raise InputError(f"{path} does not exist")
         found = path.rglob("*") if path.is_dir() else [path]
         files += sorted(entry for entry in found if entry.is_file())
-    record = folder / f"{sha256_json([str(path) for path in paths])[:16]}.sha256"
+    names = [*map(str, paths), *urls]
+    record = folder / f"{sha256_json(names)[:16]}.sha256"
     cache_path = record.with_suffix(".json")
     try:
         cache = json.loads(cache_path.read_text(encoding="utf-8"))
@@ -164,7 +191,8 @@ def record_sources(paths: list[Path], folder: Path) -> Path:
         known[str(file)] = [stamp, digest]
     if known != cache:
         write_bytes(cache_path, json.dumps(known).encode())
-    content = "".join(f"{digest}  {name}\n" for name, (_, digest) in known.items()).encode()
+    digests = {name: digest for name, (_, digest) in known.items()} | dict(urls)
+    content = "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()
     if not record.is_file() or record.read_bytes() != content:
         write_bytes(record, content)
     return record

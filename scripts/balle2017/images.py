@@ -1,14 +1,17 @@
 """Decode any picture into 8-bit RGB, in one stated way."""
 
+import contextlib
 import io
+import struct
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from balle2017.errors import BadImageError, InputError
+from balle2017.errors import BadImageError, InputError, NotAnImageError
 
 #: File names that are taken for pictures when a folder is listed.
 EXTENSIONS = frozenset(
@@ -36,6 +39,23 @@ MAX_PIXELS = 8192 * 8192
 # The limit below is ours and names the picture; Pillow's own would warn first.
 Image.MAX_IMAGE_PIXELS = None
 
+# Of odd metadata Pillow warns, and decodes the picture all the same.
+warnings.filterwarnings("ignore", module="PIL")
+
+# What Pillow's decoders raise for damaged pictures.
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    IndexError,
+    KeyError,
+    TypeError,
+    struct.error,
+    ZeroDivisionError,
+)
+
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Convert to mode RGB: see `decode_image` for the rules."""
@@ -51,6 +71,39 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
     return image.convert("RGB")
+
+
+@contextlib.contextmanager
+def _opened(data: bytes | BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
+    """Open a picture, and say in words what is wrong with it."""
+    stream = io.BytesIO(data) if isinstance(data, bytes) else data
+    try:
+        with Image.open(stream) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise BadImageError(
+                    f"over the pixel limit: {width}x{height} is more than {max_pixels} pixels"
+                )
+            yield image
+    except UnidentifiedImageError:
+        raise NotAnImageError("not an image") from None
+    except _DECODER_ERRORS as error:
+        text = str(error).strip() or type(error).__name__
+        reason = "truncated" if "truncated" in text.lower() else "damaged image"
+        raise BadImageError(f"{reason}: {text.splitlines()[0]}") from None
+
+
+def read_size(data: bytes | BinaryIO, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Return a picture's width and height, as displayed, from its header alone.
+
+    Raises:
+        BadImageError: not a picture, a damaged header, or over the limit.
+    """
+    with _opened(data, max_pixels) as image:
+        width, height = image.size
+        # Orientations 5 to 8 turn the picture by a quarter.
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return (height, width) if turned else (width, height)
 
 
 def decode_image(data: bytes | BinaryIO, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, str]:
@@ -72,24 +125,9 @@ def decode_image(data: bytes | BinaryIO, max_pixels: int = MAX_PIXELS) -> tuple[
     Raises:
         BadImageError: not a picture, damaged, truncated or over the limit.
     """
-    stream = io.BytesIO(data) if isinstance(data, bytes) else data
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(stream) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise BadImageError(
-                        f"over the pixel limit: {width}x{height} is more than {max_pixels} pixels"
-                    )
-                mode = image.mode
-                return np.array(_to_rgb(image)), mode
-    except UnidentifiedImageError:
-        raise BadImageError("not an image") from None
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, IndexError) as error:
-        text = str(error).strip() or type(error).__name__
-        reason = "truncated" if "truncated" in text.lower() else "damaged image"
-        raise BadImageError(f"{reason}: {text.splitlines()[0]}") from None
+    with _opened(data, max_pixels) as image:
+        mode = image.mode
+        return np.asarray(_to_rgb(image)), mode
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:

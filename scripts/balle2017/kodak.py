@@ -1,16 +1,13 @@
 """The Kodak test images: 24 well-known files, checked by hash."""
 
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-from balle2017.errors import InputError, WorkError
-from balle2017.files import sha256_file, write_bytes
+from balle2017.download import download
+from balle2017.errors import InputError
+from balle2017.files import sha256_file
 
 #: Where the suite has been published since 1999.
 URL = "https://r0k.us/graphics/kodak/kodak/"
-
-_TIMEOUT_SECONDS = 60
 
 
 def read_hashes(path: Path) -> dict[str, str]:
@@ -36,26 +33,15 @@ def check_folder(folder: Path, hashes: dict[str, str]) -> None:
             raise InputError(f"kodak: {folder / name} differs from the well-known file")
 
 
-def download(out: Path, hashes: dict[str, str], url: str = URL) -> None:
+def download_all(out: Path, hashes: dict[str, str], url: str = URL) -> None:
     """Download the suite to a folder; every file is checked before it is put in place.
 
     Raises:
         WorkError: no network, or a file is not the well-known one.
     """
+    hint = (
+        "; if you have the 24 Kodak PNGs, set the config key kodak to their folder: "
+        "--config kodak=FOLDER"
+    )
     for name, digest in hashes.items():
-        target = Path(out) / name
-        if target.is_file() and sha256_file(target) == digest:
-            continue
-        try:
-            with urllib.request.urlopen(url + name, timeout=_TIMEOUT_SECONDS) as response:
-                data = response.read()
-        except (urllib.error.URLError, OSError) as error:
-            reason = getattr(error, "reason", error)
-            raise WorkError(
-                f"{url}{name} cannot be downloaded ({reason}); if you have the 24 Kodak PNGs, "
-                "set the config key kodak to their folder: --config kodak=FOLDER"
-            ) from None
-        write_bytes(target, data)
-        if sha256_file(target) != digest:
-            target.unlink()
-            raise WorkError(f"{url}{name} is not the well-known file; its SHA-256 differs")
+        download(url + name, Path(out) / name, digest, hint)

@@ -1,6 +1,5 @@
 """Divide a dataset into training and validation images, by content."""
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from balle2017.dataset import pixel_sha256
 from balle2017.errors import InputError
 from balle2017.files import read_table, sha256_file, write_json, write_table
 from balle2017.images import list_images, read_image
+from balle2017.preparation import uniform
 
 LIST_COLUMNS = ["name", "pixel_sha256", "width", "height", "shard", "offset"]
 
@@ -23,20 +23,14 @@ class SplitResult:
     warning: str
 
 
-def position(pixel_hash: str, seed: int) -> float:
-    """Return where an image lies in [0, 1), from its pixels and the seed alone.
-
-    Images below `val_split` are validation images: adding images moves none of
-    the others, and equal pictures cannot lie on both sides.
-    """
-    digest = hashlib.sha256(f"{seed}:{pixel_hash}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
 def split_images(
     manifest: Path, out: Path, val_split: float, seed: int, test_images: list[Path] = ()
 ) -> SplitResult:
-    """Write `train.csv`, `val.csv` and `split.json` (counts and hashes) to `out`.
+    """Divide images by their pixels' hash and the seed alone.
+
+    Images whose number from the hash lies below `val_split` validate: adding
+    images moves none of the others, and equal pictures cannot lie on both sides.
+    Writes `train.csv`, `val.csv` and `split.json` (counts and hashes) to `out`.
 
     Args:
         manifest: `manifest.csv` of a dataset.
@@ -70,8 +64,8 @@ def split_images(
             f"{manifest} has {len(rows)} usable image(s) outside the test set; "
             "a training and a validation side need at least 2"
         )
-    rows.sort(key=lambda row: position(row["pixel_sha256"], seed))
-    n_val = sum(position(row["pixel_sha256"], seed) < val_split for row in rows)
+    rows.sort(key=lambda row: uniform(seed, row["pixel_sha256"]))
+    n_val = sum(uniform(seed, row["pixel_sha256"]) < val_split for row in rows)
     warning = ""
     if n_val == 0 or n_val == len(rows):
         side = "validation" if n_val == 0 else "training"

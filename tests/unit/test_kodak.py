@@ -1,7 +1,7 @@
 import pytest
 from balle2017.errors import InputError, WorkError
 from balle2017.files import sha256_file
-from balle2017.kodak import check_folder, download, read_hashes
+from balle2017.kodak import check_folder, download_all, read_hashes
 from helpers import ROOT
 
 HASHES = read_hashes(ROOT / "workflow/resources/kodak.sha256")
@@ -28,12 +28,12 @@ def test_the_real_images_are_the_well_known_ones(kodak_dir):
 
 def test_download_checks_every_file(published, tmp_path):
     home, hashes = published
-    download(tmp_path / "out", hashes, f"{home.as_uri()}/")
+    download_all(tmp_path / "out", hashes, f"{home.as_uri()}/")
     check_folder(tmp_path / "out", hashes)
     wrong = hashes | {"kodim02.png": "0" * 64}
     (tmp_path / "out" / "kodim02.png").unlink()
-    with pytest.raises(WorkError, match="is not the well-known file"):
-        download(tmp_path / "out", wrong, f"{home.as_uri()}/")
+    with pytest.raises(WorkError, match=r"kodim02\.png has SHA-256 .*, not 0000"):
+        download_all(tmp_path / "out", wrong, f"{home.as_uri()}/")
     assert not (tmp_path / "out" / "kodim02.png").exists()
 
 
@@ -41,7 +41,7 @@ def test_without_a_network_the_error_names_the_key(published, tmp_path):
     _, hashes = published
     # Nothing listens on the discard port of this machine.
     with pytest.raises(WorkError, match="set the config key kodak to their folder"):
-        download(tmp_path / "out", hashes, "http://127.0.0.1:9/")
+        download_all(tmp_path / "out", hashes, "http://127.0.0.1:9/")
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "altered"])

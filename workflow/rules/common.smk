@@ -10,6 +10,7 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from balle2017 import experiment, kodak  # noqa: E402
+from balle2017.download import is_url  # noqa: E402
 from balle2017.errors import InputError  # noqa: E402
 from balle2017.imports import import_closure  # noqa: E402
 
@@ -50,13 +51,13 @@ def train_sources():
     """Return the training archives and the record that stands for them."""
     if config["train_archive"] == "builtin":
         return ["results/builtin/train.tar"], "results/builtin/train.sha256"
-    sources = config["train_archive"]
+    sources, hashes = config["train_archive"], config["train_archive_sha256"]
     sources = [sources] if isinstance(sources, str) else sources
-    for source in sources:
-        if not Path(source).exists():
-            raise InputError(f"config: train_archive is {source}, which does not exist")
-    record = experiment.record_sources([Path(s) for s in sources], Path("work/sources"))
-    return sources, str(record)
+    hashes = [hashes] if isinstance(hashes, str) else hashes or []
+    experiment.check_sources(sources, hashes)
+    urls = {url: digest for url, digest in zip(sources, hashes) if is_url(url)}
+    local = [Path(source) for source in sources if not is_url(source)]
+    return sources, str(experiment.record_sources(local, Path("work/sources"), urls))
 
 
 def code(script):
@@ -101,7 +102,7 @@ except InputError as error:
 
 EXPERIMENT = f"results/{config['experiment']}"
 LOGS = f"logs/{config['experiment']}"
-EXTRACTION = {key: config["data"][key] for key in ("min_size", "max_images", "seed")}
+EXTRACTION = {key: value for key, value in config["data"].items() if key != "val_split"}
 DATASET = f"results/datasets/{experiment.dataset_name(SOURCES, EXTRACTION)}"
 MODELS = [
     experiment.model_name(

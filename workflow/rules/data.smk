@@ -39,7 +39,7 @@ rule extract_archive:
     input:
         code=code("extract"),
         record=SOURCE_RECORD,
-        archives=ancient(SOURCES),
+        archives=ancient([source for source in SOURCES if not is_url(source)]),
     output:
         manifest=f"{DATASET}/manifest.csv",
         summary=f"{DATASET}/dataset.json",
@@ -50,11 +50,14 @@ rule extract_archive:
         f"{LOGS}/benchmarks/extract_archive.tsv"
     conda:
         "../../envs/tables.yaml"
+    threads: workflow.cores or 1
     params:
-        flags=experiment.flags(EXTRACTION),
+        flags=experiment.flags(EXTRACTION | {"sha256": config["train_archive_sha256"]}),
+        sources=SOURCES,
         out=subpath(output.manifest, parent=True),
     shell:
-        "python {input.code[0]} {input.archives} --out {params.out} {params.flags} > {log} 2>&1"
+        "python {input.code[0]} {params.sources} --out {params.out} {params.flags}"
+        " --threads {threads} --download_dir work/downloads > {log} 2>&1"
 
 
 rule split_images:

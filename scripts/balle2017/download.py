@@ -1,0 +1,70 @@
+"""Download a file whose hash is known, going on where an earlier attempt stopped."""
+
+import http.client
+import shutil
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from balle2017.errors import WorkError
+from balle2017.files import atomic_path, sha256_file
+
+_TIMEOUT_SECONDS = 60
+
+
+def is_url(source: object) -> bool:
+    """Tell an http(s) address from a path."""
+    return str(source).startswith(("http://", "https://"))
+
+
+def download(url: str, target: Path, sha256: str, hint: str = "") -> None:
+    """Download `url` to `target`, unless the file is there already.
+
+    What has arrived is kept in `target`.part, and the next attempt asks for the
+    rest only. The hash is checked before the file is put in place.
+
+    Args:
+        url: http, https or file address.
+        target: the file to write.
+        sha256: its expected hash, 64 hex digits.
+        hint: what a person can do where the download fails.
+
+    Raises:
+        WorkError: the download failed, or the file has another hash.
+    """
+    target = Path(target)
+    if target.is_file() and sha256_file(target) == sha256.lower():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    try:
+        _fetch(url, part)
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        reason = getattr(error, "reason", error)
+        raise WorkError(f"{url} cannot be downloaded ({reason}){hint}") from None
+    actual = sha256_file(part)
+    if actual != sha256.lower():
+        part.unlink()
+        raise WorkError(f"{url} has SHA-256 {actual}, not {sha256}")
+    with atomic_path(target) as temporary:
+        part.replace(temporary)
+
+
+def _fetch(url: str, part: Path) -> None:
+    """Append what is missing to `part`; begin anew where the server cannot continue."""
+    there = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={there}-"} if there else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # nothing is missing
+        raise
+    with response:
+        continues = response.status == http.HTTPStatus.PARTIAL_CONTENT
+        with open(part, "ab" if continues else "wb") as file:
+            shutil.copyfileobj(response, file, 1 << 20)
+        expected = response.headers.get("Content-Length")
+        received = part.stat().st_size - (there if continues else 0)
+        if expected is not None and received < int(expected):
+            raise OSError(f"only {received} of {expected} bytes arrived")

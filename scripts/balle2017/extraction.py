@@ -1,0 +1,261 @@
+"""From archives to a dataset: one streaming pass, in constant memory."""
+
+import errno
+import hashlib
+import heapq
+import json
+import os
+import shutil
+import sqlite3
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from balle2017.archive import Member, iterate_members, source_size
+from balle2017.dataset import MANIFEST_COLUMNS, ShardWriter
+from balle2017.errors import BadImageError, InputError, WorkError
+from balle2017.files import sha256_file, write_json, write_table
+from balle2017.preparation import ExtractSettings, Prepared, check_header, prepare
+from balle2017.progress import ByteProgress
+
+Row = dict[str, Any]
+
+
+def _walk(sources: list[Path], progress: ByteProgress) -> Iterator[Member]:
+    for source in sources:
+        prefix = f"{source.name}:" if len(sources) > 1 else ""
+        for member in iterate_members(source, progress.advance):
+            yield Member(prefix + member.name, member.data, member.reason)
+
+
+def _in_order(
+    jobs: Iterable[tuple[Row, bytes | None]], settings: ExtractSettings, threads: int
+) -> Iterator[tuple[Row, Prepared | None]]:
+    """Prepare pictures on several threads and hand them over in their order.
+
+    Pillow and hashing release the interpreter's lock. Only a few pictures are
+    in flight, so memory does not grow with the archive.
+    """
+    waiting: deque[tuple[Row, Future[Prepared] | None]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for row, data in jobs:
+                future = None if data is None else pool.submit(prepare, data, settings)
+                waiting.append((row, future))
+                while len(waiting) > 2 * threads:
+                    row, future = waiting.popleft()
+                    yield row, future.result() if future else None
+            while waiting:
+                row, future = waiting.popleft()
+                yield row, future.result() if future else None
+        finally:
+            for _, future in waiting:
+                if future:
+                    future.cancel()
+
+
+class _Store:
+    """Accept prepared pictures, except those whose pixels are there already."""
+
+    def __init__(self, folder: Path):
+        self.writer = ShardWriter(folder / "images")
+        # On disk: a table in memory would grow with the archive.
+        self._seen = sqlite3.connect(folder / "seen.sqlite", isolation_level=None)
+        self._seen.execute("PRAGMA synchronous = OFF")
+        self._seen.execute("PRAGMA journal_mode = OFF")
+        self._seen.execute("CREATE TABLE seen (pixels BLOB PRIMARY KEY, name TEXT) WITHOUT ROWID")
+        self._seen.execute("BEGIN")
+
+    def add(self, row: Row, prepared: Prepared) -> Row:
+        """Return the manifest row, having stored the pixels if they are new."""
+        row = row | prepared.row
+        if prepared.pixels is None:
+            return row
+        key = bytes.fromhex(row["pixel_sha256"])
+        first = self._seen.execute("SELECT name FROM seen WHERE pixels = ?", (key,)).fetchone()
+        if first:
+            return row | {"status": "skipped", "reason": f"duplicate of {first[0]}"}
+        self._seen.execute("INSERT INTO seen VALUES (?, ?)", (key, row["name"]))
+        shard, offset = self.writer.append(prepared.pixels)
+        return row | {"shard": shard, "offset": offset}
+
+    def close(self) -> None:
+        self.writer.close()
+        self._seen.close()
+
+
+def _all_rows(
+    members: Iterable[Member], store: _Store, settings: ExtractSettings, threads: int
+) -> Iterator[Row]:
+    """Yield the rows of all members, each picture decoded and stored."""
+    jobs = (
+        ({"name": member.name, "status": "skipped", "reason": member.reason}, member.data)
+        for member in members
+    )
+    for row, prepared in _in_order(jobs, settings, threads):
+        yield row if prepared is None else store.add(row, prepared)
+
+
+class _Sample:
+    """The `max_images` members with the lowest hash of (seed, bytes), spooled to disk."""
+
+    def __init__(self, folder: Path, settings: ExtractSettings):
+        self._folder, self._settings = folder / "spool", settings
+        self._folder.mkdir()
+        self._heap: list[tuple[int, str]] = []
+        self._kept: dict[str, Row] = {}
+
+    def offer(self, row: Row, data: bytes) -> str:
+        """Keep a member if it belongs to the sample so far; return its hash."""
+        digest = hashlib.sha256(data).hexdigest()
+        key = hashlib.sha256(f"{self._settings.seed}:{digest}".encode()).hexdigest()
+        entry = (-int(key, 16), digest)
+        full = len(self._heap) >= self._settings.max_images
+        if digest in self._kept or (full and entry < self._heap[0]):
+            return digest
+        (self._folder / digest).write_bytes(data)
+        self._kept[digest] = row
+        if full:
+            _, evicted = heapq.heapreplace(self._heap, entry)
+            (self._folder / evicted).unlink()
+            del self._kept[evicted]
+        else:
+            heapq.heappush(self._heap, entry)
+        return digest
+
+    def jobs(self) -> Iterator[tuple[Row, bytes]]:
+        """Yield the sampled members in the order of the archive."""
+        for digest, row in sorted(self._kept.items(), key=lambda item: item[1]["index"]):
+            path = self._folder / digest
+            yield row, path.read_bytes()
+            path.unlink()
+
+
+def _sampled_rows(
+    members: Iterable[Member], store: _Store, settings: ExtractSettings, threads: int, folder: Path
+) -> Iterator[Row]:
+    """Yield the rows of all members; only the sampled ones are decoded and stored."""
+    sample = _Sample(folder, settings)
+    spooled_rows = folder / "rows.jsonl"
+    with open(spooled_rows, "w", encoding="utf-8") as file:
+        for index, member in enumerate(members):
+            row: Row = {"name": member.name, "status": "skipped", "reason": member.reason}
+            if member.data is not None:
+                try:
+                    row["width"], row["height"] = check_header(member.data, settings)
+                    row["sha256"] = sample.offer({"name": member.name, "index": index}, member.data)
+                    row["reason"] = "not sampled"
+                except BadImageError as error:
+                    row |= {"status": error.status, "reason": str(error)}
+            file.write(json.dumps(row) + "\n")
+    sampled = {
+        row["index"]: store.add({"name": row["name"]}, prepared)
+        for row, prepared in _in_order(sample.jobs(), settings, threads)
+    }
+    with open(spooled_rows, encoding="utf-8") as file:
+        for index, line in enumerate(file):
+            yield sampled.get(index) or json.loads(line)
+
+
+def extract_archives(
+    sources: list[Path],
+    out: Path,
+    settings: ExtractSettings,
+    threads: int = 2,
+    log: Callable[[str], object] = print,
+) -> Counter:
+    """Decode the pictures of one or several archives into a dataset folder.
+
+    Nothing is written outside `out`. Until the end everything lies in
+    `out`/.partial, which the next attempt begins by deleting.
+
+    Args:
+        sources: folders, tars or zips.
+        out: the dataset folder; an earlier dataset in it is replaced at the end.
+        settings: see `ExtractSettings`.
+        threads: pictures decoded at the same time; the result does not depend on it.
+        log: called with one line of text now and then.
+
+    Returns:
+        How many members were accepted, skipped and rejected.
+
+    Raises:
+        InputError: a source is missing, damaged or no archive, holds no usable
+            image, or more than `max_rejected` of its images are rejected.
+        WorkError: the disk is full.
+    """
+    sources, out = [Path(source) for source in sources], Path(out)
+    partial = out / ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        total = sum(source_size(source) for source in sources)
+        progress = ByteProgress(total, log)
+        store = _Store(partial)
+        counts, reasons = Counter(), Counter()
+
+        def counted(rows: Iterable[Row]) -> Iterator[Row]:
+            for row in rows:
+                counts[row["status"]] += 1
+                reasons[row["reason"].split(":")[0]] += 1
+                if row["status"] == "accepted":
+                    progress.count_image()
+                yield row
+
+        members = _walk(sources, progress)
+        if settings.max_images is None:
+            rows = _all_rows(members, store, settings, threads)
+        else:
+            rows = _sampled_rows(members, store, settings, threads, partial)
+        write_table(partial / "manifest.csv", MANIFEST_COLUMNS, counted(rows))
+        store.close()
+        progress.close()
+        _check_counts(sources, counts, reasons, settings)
+        _install(partial, out, counts)
+    except FileNotFoundError as error:
+        raise InputError(f"archive {error.filename} does not exist") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise WorkError(
+            f"{out}: {os.strerror(error.errno)}; nothing was kept. The decoded images need about "
+            "five to ten times the size of a JPEG archive; max_images needs less"
+        ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return counts
+
+
+def _check_counts(
+    sources: list[Path], counts: Counter, reasons: Counter, settings: ExtractSettings
+) -> None:
+    """Raise InputError where too little of the sources could be used."""
+    names = ", ".join(map(str, sources))
+    del reasons[""], reasons["not sampled"]
+    common = "; ".join(f"{number} {reason}" for reason, number in reasons.most_common(3))
+    if not counts["accepted"]:
+        raise InputError(f"{names} holds no usable image ({common or 'it is empty'})")
+    share = counts["rejected"] / (counts["rejected"] + counts["accepted"])
+    if share > settings.max_rejected:
+        raise InputError(
+            f"{names}: {share:.0%} of the images were rejected ({common}); "
+            f"max_rejected allows {settings.max_rejected:.0%}"
+        )
+
+
+def _install(partial: Path, out: Path, counts: Counter) -> None:
+    """Put a finished extraction in place; `dataset.json` comes last."""
+    (out / "dataset.json").unlink(missing_ok=True)
+    (out / "manifest.csv").unlink(missing_ok=True)
+    shutil.rmtree(out / "images", ignore_errors=True)
+    os.replace(partial / "images", out / "images")
+    os.replace(partial / "manifest.csv", out / "manifest.csv")
+    summary = {
+        "members": counts.total(),
+        "accepted": counts["accepted"],
+        "skipped": counts["skipped"],
+        "rejected": counts["rejected"],
+        "manifest_sha256": sha256_file(out / "manifest.csv"),
+    }
+    write_json(out / "dataset.json", summary)

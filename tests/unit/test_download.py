@@ -1,0 +1,104 @@
+"""Downloads over the loopback interface of this machine."""
+
+import hashlib
+import http.server
+import threading
+
+import pytest
+from archives import png, tar_bytes
+from balle2017.download import download, is_url
+from balle2017.errors import WorkError
+from helpers import run_script
+
+CONTENT = tar_bytes({f"{seed}.png": png(seed) for seed in range(4)})
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves CONTENT; knows ranges unless the path says otherwise."""
+
+    def do_GET(self):
+        wanted = self.headers.get("Range")
+        self.server.ranges.append(wanted)
+        if self.path == "/none":
+            self.send_error(404)
+            return
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        if self.path == "/no-ranges":
+            start = 0
+        elif start >= len(CONTENT):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        body = CONTENT[start:]
+        self.wfile.write(body[: len(body) // 2] if self.path == "/drops" else body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.ranges = []
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        running.url = f"http://127.0.0.1:{running.server_address[1]}"
+        yield running
+        running.shutdown()
+
+
+def test_urls_are_told_from_paths():
+    assert is_url("https://x/y.tar")
+    assert not is_url("x/https.tar")
+
+
+def test_a_file_is_fetched_once(server, tmp_path):
+    target = tmp_path / "a" / "x.tar"
+    for _ in range(2):
+        download(f"{server.url}/x.tar", target, DIGEST.upper())
+        assert target.read_bytes() == CONTENT
+    assert server.ranges == [None]
+    assert [path.name for path in target.parent.iterdir()] == ["x.tar"]
+
+
+@pytest.mark.parametrize(("path", "ranges"), [("/x", True), ("/no-ranges", False)])
+def test_an_interrupted_download_goes_on(server, tmp_path, path, ranges):
+    target = tmp_path / "x.tar"
+    with pytest.raises(WorkError, match=r"only \d+ of \d+ bytes arrived|IncompleteRead"):
+        download(f"{server.url}/drops", target, DIGEST)
+    assert not target.exists()
+    part = tmp_path / "x.tar.part"
+    arrived = part.stat().st_size
+    assert 0 < arrived < len(CONTENT)
+    download(server.url + path, target, DIGEST)
+    assert target.read_bytes() == CONTENT
+    assert server.ranges[-1] == f"bytes={arrived}-"
+
+
+def test_a_complete_part_is_only_checked(server, tmp_path):
+    (tmp_path / "x.tar.part").write_bytes(CONTENT)
+    download(f"{server.url}/x", tmp_path / "x.tar", DIGEST)
+    assert (tmp_path / "x.tar").read_bytes() == CONTENT
+
+
+def test_another_content_is_refused_and_deleted(server, tmp_path):
+    with pytest.raises(WorkError, match=f"has SHA-256 {DIGEST}, not 0000"):
+        download(f"{server.url}/x", tmp_path / "x.tar", "0" * 64)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_file_is_named(server, tmp_path):
+    with pytest.raises(WorkError, match=r"/none cannot be downloaded .*404|Not Found"):
+        download(f"{server.url}/none", tmp_path / "x.tar", DIGEST)
+
+
+def test_extract_takes_a_url_with_its_hash(server, tmp_path):
+    url = f"{server.url}/x.tar"
+    done = run_script("extract", url, "--out", tmp_path / "o", "--min_size", 16)
+    assert done.returncode == 2
+    assert "needs its SHA-256" in done.stderr
+    done = run_script("extract", url, "--out", tmp_path / "o", "--min_size", 16, "--sha256", DIGEST)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("4 accepted, 0 skipped, 0 rejected")

@@ -1,0 +1,245 @@
+"""Broken and hostile archives: each bad member has a reason, nothing escapes."""
+
+import io
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from archives import encrypted_zip, gz, png, special, tar_bytes, zip_bytes, zst
+from balle2017 import archive
+from balle2017.errors import InputError
+from balle2017.extraction import extract_archives
+from balle2017.files import read_table
+from balle2017.preparation import ExtractSettings
+from helpers import make_picture
+from PIL import Image
+
+PICTURES = {f"{seed}.png": png(seed) for seed in range(4)}
+
+
+@pytest.fixture
+def extract(tmp_path):
+    """Extract an archive below tmp_path/inside; return its rows by name."""
+
+    def run(data: bytes | Path, **settings):
+        inside = tmp_path / "inside"
+        inside.mkdir(exist_ok=True)
+        source = data
+        if isinstance(data, bytes):
+            source = inside / "archive.bin"
+            source.write_bytes(data)
+        before = {path for path in tmp_path.rglob("*") if inside not in path.parents}
+        extract_archives([source], inside / "out", ExtractSettings(min_size=32, **settings))
+        after = {path for path in tmp_path.rglob("*") if inside not in path.parents}
+        assert before == after, "something was written outside the target"
+        names = {path.name for path in (inside / "out").iterdir()}
+        assert names == {"manifest.csv", "dataset.json", "images"}
+        return {row["name"]: row for row in read_table(inside / "out" / "manifest.csv")}
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "name", ["../../escape.png", "/tmp/escape.png", "a/../../../escape.png", "..\\..\\escape.png"]
+)
+@pytest.mark.parametrize("make", [tar_bytes, zip_bytes])
+def test_names_are_never_paths(extract, make, name, tmp_path):
+    rows = extract(make({name: png(9), **PICTURES}))
+    assert sum(row["status"] == "accepted" for row in rows.values()) == 5
+    assert not list(tmp_path.rglob("*escape*"))
+    assert not Path("/tmp/escape.png").exists()
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        special(tarfile.SYMTYPE, "/etc/passwd"),
+        special(tarfile.SYMTYPE, "../../x"),
+        special(tarfile.LNKTYPE, "/etc/passwd"),
+        special(tarfile.CHRTYPE),
+        special(tarfile.BLKTYPE),
+        special(tarfile.FIFOTYPE),
+    ],
+    ids=["symlink", "relative symlink", "hard link", "character device", "block device", "fifo"],
+)
+def test_links_and_devices_are_skipped(extract, member):
+    rows = extract(tar_bytes({"bad.png": member, **PICTURES}))
+    assert (rows["bad.png"]["status"], rows["bad.png"]["reason"]) == (
+        "skipped",
+        "not a regular file",
+    )
+    assert len(rows) == 5
+
+
+def test_links_in_zips_are_skipped(extract):
+    buffer = io.BytesIO(zip_bytes(PICTURES))
+    with zipfile.ZipFile(buffer, "a") as file:
+        info = zipfile.ZipInfo("link.png")
+        info.external_attr = 0o120777 << 16
+        file.writestr(info, "/etc/passwd")
+    assert extract(buffer.getvalue())["link.png"]["reason"] == "not a regular file"
+
+
+def test_control_characters_do_not_reach_the_manifest(extract):
+    rows = extract(tar_bytes({"a\x1b[31m\n\x07b\u202e.png": png(9), **PICTURES}))
+    assert "a\\x1b[31m\\n\\x07b\\u202e.png" in rows
+
+
+def test_names_that_collide_are_two_pictures(extract):
+    names = ["A.png", "a.png", "\u00e9.png", "e\u0301.png"]
+    rows = extract(tar_bytes({name: png(10 + index) for index, name in enumerate(names)}))
+    assert [row["status"] for row in rows.values()] == ["accepted"] * 4
+
+
+def test_one_name_twice_is_two_pictures(extract, tmp_path):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for seed in (1, 2):
+            info = tarfile.TarInfo("same.png")
+            info.size = len(png(seed))
+            tar.addfile(info, io.BytesIO(png(seed)))
+    extract(buffer.getvalue())
+    table = read_table(tmp_path / "inside" / "out" / "manifest.csv")
+    assert [row["status"] for row in table] == ["accepted"] * 2
+
+
+def test_an_image_over_the_pixel_limit_is_not_decoded(extract):
+    buffer = io.BytesIO()
+    Image.new("1", (20000, 20000)).save(buffer, "PNG")
+    assert len(buffer.getvalue()) * 100 < 20000 * 20000 // 8
+    rows = extract(tar_bytes({"bomb.png": buffer.getvalue(), **PICTURES}))
+    assert rows["bomb.png"]["status"] == "rejected"
+    assert rows["bomb.png"]["reason"].startswith("over the pixel limit: 20000x20000")
+
+
+def test_a_zip_bomb_ends_the_run(extract, monkeypatch, tmp_path):
+    monkeypatch.setattr(archive, "_EXPANSION_ALLOWANCE", 1 << 20)
+    zeros = {f"{index}.bin": bytes(1 << 20) for index in range(30)}
+    bomb = zip_bytes(zeros, zipfile.ZIP_DEFLATED)
+    for data in (bomb, tar_bytes({"inner.zip": bomb}), zip_bytes({"inner.zip": bomb})):
+        with pytest.raises(InputError, match="expands to more than 100 times its size"):
+            extract(data)
+        assert not (tmp_path / "inside" / "out" / "manifest.csv").exists()
+
+
+def test_a_quine_of_archives_ends_at_the_depth_limit(extract):
+    data = png(9)
+    for level in range(7):
+        data = zip_bytes({f"{level}.zip" if level else "deep.png": data})
+    rows = extract(tar_bytes({"matryoshka.zip": data, **PICTURES}))
+    (deep,) = [row for name, row in rows.items() if name.startswith("matryoshka")]
+    assert deep["reason"] == "archives nested more than 4 deep"
+
+
+def test_a_member_over_the_size_limit_is_skipped(extract, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 100_000)
+    rows = extract(tar_bytes({"large.bin": bytes(100_001), **PICTURES}))
+    assert rows["large.bin"]["reason"] == "larger than 100000 bytes"
+
+
+def test_a_bad_crc_is_skipped(extract):
+    data = bytearray(zip_bytes(PICTURES))
+    position = data.find(PICTURES["1.png"]) + 200
+    data[position] ^= 1
+    rows = extract(bytes(data))
+    assert rows["1.png"]["status"] == "skipped"
+    assert rows["1.png"]["reason"].startswith("damaged: Bad CRC-32")
+    assert sum(row["status"] == "accepted" for row in rows.values()) == 3
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        tar_bytes(PICTURES)[:2000],
+        gz(tar_bytes(PICTURES))[:-20],
+        zst(tar_bytes(PICTURES))[:-20],
+        gz(b"no tar"),
+        b"PK\x03\x04" + bytes(600),
+    ],
+    ids=["cut tar", "cut gz", "cut zst", "gz of text", "broken zip"],
+)
+def test_a_damaged_inner_archive_is_skipped(extract, inner):
+    rows = extract(tar_bytes({"inner": inner, "good.png": png(9)}))
+    (bad,) = [row for row in rows.values() if row["name"] == "inner"]
+    assert bad["status"] == "skipped"
+    assert bad["reason"].startswith("damaged archive: ")
+    assert rows["good.png"]["status"] == "accepted"
+
+
+def flipped(data: bytes, position: int) -> bytes:
+    damaged = bytearray(data)
+    damaged[position] ^= 0x10
+    return bytes(damaged)
+
+
+WHOLE = tar_bytes(PICTURES)
+# tarfile fills up to 10,240 bytes with zeros; what carries content ends before.
+CONTENT = len(WHOLE.rstrip(b"\0")) // 512 * 512 + 512
+
+UNUSABLE = {
+    "empty file": (b"", "neither a tar"),
+    "text": (b"not an archive" * 100, "neither a tar"),
+    "tar cut in a header": (WHOLE[:700], "damaged or cut short"),
+    "tar cut in a picture": (WHOLE[:3000], "damaged or cut short"),
+    "tar cut between members": (WHOLE[:CONTENT], "damaged or cut short: it ends without an end"),
+    "cut gz": (gz(WHOLE)[:-500], "damaged or cut short"),
+    "gz without its checksum": (gz(WHOLE)[:-8], "damaged or cut short"),
+    "gz with a wrong checksum": (flipped(gz(WHOLE), -6), "damaged or cut short: CRC"),
+    "cut bz2": (tar_bytes(PICTURES, "w:bz2")[:-50], "damaged or cut short"),
+    "damaged bz2": (flipped(tar_bytes(PICTURES, "w:bz2"), 900), "damaged or cut short"),
+    "cut xz": (tar_bytes(PICTURES, "w:xz")[:-50], "damaged or cut short"),
+    "damaged xz": (flipped(tar_bytes(PICTURES, "w:xz"), 900), "damaged or cut short"),
+    "cut zst": (zst(WHOLE)[:-50], "damaged or cut short"),
+    "cut zip": (zip_bytes(PICTURES)[:-30], "damaged or cut short"),
+    "encrypted zip": (encrypted_zip(PICTURES), r"no usable image \(4 encrypted\)"),
+    "empty tar": (tar_bytes({}), r"no usable image \(it is empty\)"),
+    "empty zip": (zip_bytes({}), r"no usable image \(it is empty\)"),
+    "no picture": (tar_bytes({"a.txt": b"x"}), r"no usable image \(1 not an image\)"),
+    "gz of text": (gz(b"text" * 1000), "compressed, but not a tar"),
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+@pytest.mark.parametrize("settings", [{}, {"max_images": 2}], ids=["all", "sampled"])
+def test_unusable_archives_end_the_run_and_leave_nothing(extract, tmp_path, case, settings):
+    data, message = UNUSABLE[case]
+    with pytest.raises(InputError, match=message) as error:
+        extract(data, **settings)
+    assert "\n" not in str(error.value)
+    assert list((tmp_path / "inside" / "out").rglob("*")) == []
+
+
+def test_an_unusable_archive_leaves_the_earlier_dataset(extract, tmp_path):
+    extract(WHOLE)
+    out = tmp_path / "inside" / "out"
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(InputError):
+        extract(WHOLE[:3000])
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_too_many_rejects_end_the_run(extract):
+    members = {f"{seed}.png": png(seed)[:300] for seed in range(6)} | {"good.png": png(9)}
+    with pytest.raises(InputError, match=r"86% of the images were rejected \(6 truncated"):
+        extract(tar_bytes(members))
+    # Only 'rejected' counts: text files do not.
+    members = {f"{index}.txt": b"text" for index in range(50)} | {"good.png": png(9)}
+    assert extract(tar_bytes(members))["good.png"]["status"] == "accepted"
+
+
+def test_a_folder_with_links_and_special_files(extract, tmp_path, picture_folder):
+    outside = tmp_path / "outside.png"
+    Image.fromarray(make_picture(50)).save(outside)
+    (picture_folder / "out.png").symlink_to(outside)
+    (picture_folder / "in.png").symlink_to(picture_folder / "0.png")
+    (picture_folder / "loop").symlink_to(picture_folder)
+    os.mkfifo(picture_folder / "pipe.png")
+    rows = extract(picture_folder)
+    assert rows["out.png"]["reason"] == "a link that leads out of the folder"
+    assert rows["pipe.png"]["reason"] == "not a regular file"
+    assert rows["loop"]["reason"] == "not a regular file"
+    # One of two equal pictures is the duplicate of the other.
+    assert rows["in.png"]["reason"] == "duplicate of 0.png"
+    assert sum(row["status"] == "accepted" for row in rows.values()) == 5
