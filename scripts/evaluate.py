@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from balle2017 import runtime
     from balle2017.bitstream import HEADER_BYTES
     from balle2017.codec import Codec
-    from balle2017.evaluation import CodecPoint, run_evaluation
+    from balle2017.evaluation import CodecPoint, point_text, run_evaluation
 
     runtime.configure(args.threads, "cpu")
     codec = Codec(args.model)
@@ -40,11 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         estimate_bits=codec.estimated_bits,
     )
     (summary,) = run_evaluation(args.images, args.out, [point], keep_reconstructions=True)
-    print(
-        f"lambda {summary['point']}: {summary['bpp']:.4f} bpp, {summary['psnr_rgb']:.2f} dB, "
-        f"{summary['n_images']} images; payload and estimate differ by "
-        f"{summary['rate_difference']:.3%}"
-    )
+    print(f"{point_text(summary)}; payload and estimate differ by {summary['rate_difference']:.3%}")
 
 
 if __name__ == "__main__":

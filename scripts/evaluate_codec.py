@@ -5,7 +5,7 @@ from pathlib import Path
 
 from balle2017 import cli
 from balle2017.codecs import CODECS, get_codec
-from balle2017.evaluation import CodecPoint, run_evaluation
+from balle2017.evaluation import CodecPoint, point_text, run_evaluation
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -36,10 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for quality in args.quality
     ]
     for row in run_evaluation(args.images, args.out, points, keep_reconstructions=False):
-        print(
-            f"{row['codec']} {row['point']:g}: {row['bpp']:.4f} bpp, {row['psnr_rgb']:.2f} dB, "
-            f"{row['n_images']} images"
-        )
+        print(point_text(row))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     import pandas as pd
+    from balle2017.aggregation import RD_COLUMNS
     from balle2017.plotting import plot_rd
 
     try:
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"table {args.rd} does not exist") from None
     except ValueError as error:
         raise InputError(f"{args.rd} is no table of results: {error}") from None
-    missing = {"testset", "codec", "bpp", "psnr_rgb"} - set(rd.columns)
+    missing = set(RD_COLUMNS) - set(rd.columns)
     if missing:
         raise InputError(f"{args.rd} is no table of results: it lacks {', '.join(sorted(missing))}")
     plot_rd(rd, args.out, args.testset, args.max_bpp)

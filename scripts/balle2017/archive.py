@@ -37,6 +37,8 @@ MAX_EXPANSION = 100
 _EXPANSION_ALLOWANCE = 1 << 30
 
 _HEAD = 512
+_TAR_BUFFER = 512 * 512
+_MAX_HEADER_BYTES = 1 << 20
 
 _DECOMPRESSORS: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
     b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream, mode="rb"),
@@ -60,11 +62,8 @@ _DAMAGE = (
     NotImplementedError,
     UnicodeDecodeError,
     ValueError,
+    MemoryError,
 )
-
-
-class _CutShortError(EOFError):
-    """A tar ended without its end mark."""
 
 
 class _TooLargeError(Exception):
@@ -88,37 +87,71 @@ class Member:
 
 
 class _Stream(io.RawIOBase):
-    """A forward-only stream with a read-ahead head, which remembers its last bytes."""
+    """A forward-only stream that can be peeked into, and counts what is read."""
 
-    def __init__(self, rest: BinaryIO, head: bytes = b""):
+    def __init__(self, rest: BinaryIO, count: Callable[[int], object] = lambda size: None):
         super().__init__()
-        self._rest, self._head = rest, head
-        self.at_end = False
-        self.tail = b""
+        self._rest, self._count, self._head = rest, count, b""
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
         if size is None or size < 0:
-            data, self._head = self._head + self._rest.read(), b""
-            self.at_end = True
-        else:
-            data, self._head = self._head[:size], self._head[size:]
-            while len(data) < size and not self.at_end:
-                more = self._rest.read(size - len(data))
-                self.at_end = not more
-                data += more
-        self.tail = (self.tail + data)[-_HEAD:]
+            raise io.UnsupportedOperation("an archive is never read as a whole")
+        data, self._head = self._head[:size], self._head[size:]
+        while len(data) < size and (more := self._rest.read(size - len(data))):
+            self._count(len(more))
+            data += more
         return data
 
     def peek(self) -> bytes:
         """Return the first bytes of what is left without consuming them."""
         if len(self._head) < _HEAD:
-            tail = self.tail
             self._head = self.read(_HEAD)
-            self.tail, self.at_end = tail, False
         return self._head[:_HEAD]
+
+
+def _strict_tar_info() -> type[tarfile.TarInfo]:
+    """Return a header class for one tar that takes nothing for an end but the end.
+
+    tarfile itself ends in silence at a damaged header, at the end of a file that
+    was cut between two members, and at the seam of two tars in one file.
+    """
+
+    class StrictInfo(tarfile.TarInfo):
+        ended = False
+
+        @classmethod
+        def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
+            try:
+                info = super().frombuf(buf, encoding, errors)
+            except tarfile.EOFHeaderError:  # a block of zeros
+                cls.ended = True
+                raise
+            except tarfile.EmptyHeaderError:
+                if cls.ended:
+                    raise
+                raise tarfile.ReadError("it ends without an end mark") from None
+            except tarfile.HeaderError as error:
+                raise tarfile.ReadError(f"a header is damaged ({error})") from None
+            # tarfile reads these wholly into memory: long names and extended headers.
+            if info.type not in tarfile.REGULAR_TYPES and info.size > _MAX_HEADER_BYTES:
+                raise tarfile.ReadError(f"a header of {info.size} bytes")
+            return info
+
+    return StrictInfo
+
+
+def _is_tar(head: bytes) -> bool:
+    """Tell a tar by its first header; old ones have no magic, but a checksum."""
+    if head[257:262] == b"ustar":
+        return True
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 def printable(name: str) -> str:
@@ -150,8 +183,9 @@ def _is_hidden(name: str) -> bool:
 class _Walker:
     """One walk through one source; counts what it expands to."""
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, scratch: Path | None):
         self._left = MAX_EXPANSION * size + _EXPANSION_ALLOWANCE
+        self._scratch = scratch
 
     def _count(self, size: int) -> None:
         self._left -= size
@@ -174,7 +208,6 @@ class _Walker:
             yield Member(name, None, "hidden file")
             return
         data = stream.read(MAX_MEMBER_BYTES + 1)
-        self._count(len(data))
         if len(data) > MAX_MEMBER_BYTES:
             yield Member(name, None, f"larger than {MAX_MEMBER_BYTES} bytes")
             return
@@ -187,7 +220,7 @@ class _Walker:
             return "zip"
         if head.startswith(tuple(_DECOMPRESSORS)):
             return "compressed"
-        return "tar" if head[257:262] == b"ustar" else None
+        return "tar" if _is_tar(head) else None
 
     def archive(self, kind: str, stream: _Stream, prefix: str, depth: int) -> Iterator[Member]:
         """Hand over the members of an archive of a known kind."""
@@ -199,16 +232,22 @@ class _Walker:
             head = stream.peek()
             make = next(make for magic, make in _DECOMPRESSORS.items() if head.startswith(magic))
             with make(stream) as plain:
-                inner = _Stream(plain)
+                inner = _Stream(plain, self._count)
                 if self.archive_kind(inner.peek()) != "tar":
                     raise tarfile.ReadError("compressed, but not a tar")
                 yield from self._tar(inner, prefix, depth)
                 # The checksum of what was compressed is at its very end.
-                while rest := inner.read(1 << 20):
-                    self._count(len(rest))
+                while inner.read(1 << 20):
+                    pass
 
     def _tar(self, stream: _Stream, prefix: str, depth: int) -> Iterator[Member]:
-        with tarfile.open(fileobj=stream, mode="r|") as tar:
+        with tarfile.open(
+            fileobj=stream,
+            mode="r|",
+            bufsize=_TAR_BUFFER,
+            tarinfo=_strict_tar_info(),
+            ignore_zeros=True,
+        ) as tar:
             for info in tar:
                 name = prefix + printable(info.name.removeprefix("./"))
                 # The stream reader would keep every header it has seen.
@@ -219,15 +258,11 @@ class _Walker:
                     yield Member(name, None, "not a regular file")
                 else:
                     yield from self.file(name, _Stream(tar.extractfile(info)), depth + 1)
-        # A tar ends with blocks of zeros; tarfile takes any end for the end.
-        if stream.at_end and stream.tail.strip(b"\0"):
-            raise _CutShortError("it ends without an end mark")
 
     def _zip(self, stream: _Stream, prefix: str, depth: int) -> Iterator[Member]:
         # A zip's directory is at its end, so it cannot be streamed.
-        with tempfile.TemporaryFile() as spool:
+        with tempfile.TemporaryFile(dir=self._scratch) as spool:
             while chunk := stream.read(1 << 20):
-                self._count(len(chunk))
                 spool.write(chunk)
             yield from self.zip_file(spool, prefix, depth)
 
@@ -245,27 +280,28 @@ class _Walker:
                 else:
                     try:
                         with archive.open(info) as member:
-                            yield from self.file(name, _Stream(member), depth + 1)
+                            yield from self.file(name, _Stream(member, self._count), depth + 1)
                     except (*_DAMAGE, OSError) as error:
                         yield Member(name, None, f"damaged: {_reason(error)}")
 
     def folder(self, folder: Path) -> Iterator[Member]:
-        """Hand over the files below a folder, sorted by path."""
+        """Hand over the files below a folder, one subfolder after the other."""
         root = folder.resolve()
-        for path in sorted(folder.rglob("*")):
-            name = printable(path.relative_to(folder).as_posix())
-            if path.is_dir() and not path.is_symlink():
-                continue
-            if not path.is_file():
-                yield Member(name, None, "not a regular file")
-            elif path.is_symlink() and not path.resolve().is_relative_to(root):
-                yield Member(name, None, "a link that leads out of the folder")
-            else:
-                try:
-                    with open(path, "rb") as file:
-                        yield from self.file(name, _Stream(file), 1)
-                except PermissionError:
-                    yield Member(name, None, "not readable")
+        for parent, folders, files in os.walk(folder):
+            folders.sort()
+            links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+            for path in (Path(parent) / name for name in sorted(files + links)):
+                name = printable(path.relative_to(folder).as_posix())
+                if not path.is_file():
+                    yield Member(name, None, "not a regular file")
+                elif path.is_symlink() and not path.resolve().is_relative_to(root):
+                    yield Member(name, None, "a link that leads out of the folder")
+                else:
+                    try:
+                        with open(path, "rb") as file:
+                            yield from self.file(name, _Stream(file), 1)
+                    except PermissionError:
+                        yield Member(name, None, "not readable")
 
 
 def source_size(source: Path) -> int:
@@ -295,15 +331,18 @@ class CountingReader(io.RawIOBase):
 
 
 def iterate_members(
-    source: Path, advance: Callable[[int], object] = lambda count: None
+    source: Path,
+    advance: Callable[[int], object] = lambda count: None,
+    scratch: Path | None = None,
 ) -> Iterator[Member]:
     """Yield every file of a folder, tar or zip, in the order it is stored.
 
-    Memory stays at one member.
+    Memory stays at one member, and a zip's directory.
 
     Args:
         source: file or folder.
         advance: called with the number of source bytes that were read.
+        scratch: folder for zips that lie in other archives; the system's by default.
 
     Raises:
         InputError: the source does not exist, is no archive, is cut short, or
@@ -312,11 +351,11 @@ def iterate_members(
     source = Path(source)
     try:
         if source.is_dir():
-            for member in _Walker(source_size(source)).folder(source):
+            for member in _Walker(source_size(source), scratch).folder(source):
                 yield member
                 advance(len(member.data or b""))
             return
-        walker = _Walker(source_size(source))
+        walker = _Walker(source_size(source), scratch)
         with open(source, "rb") as file:
             stream = _Stream(CountingReader(file, advance))
             head = stream.peek()

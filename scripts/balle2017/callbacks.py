@@ -32,6 +32,11 @@ class KeepLastNCheckpoints:
         for path in self.newest_first()[self._keep :]:
             path.unlink()
 
+    def clear(self) -> None:
+        """Delete all of them."""
+        for path in self.newest_first():
+            path.unlink()
+
 
 class EarlyStopping:
     """Watch the validation loss and remember the best weights.

@@ -8,7 +8,9 @@ folder without it is not a dataset).
 
 import hashlib
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -32,6 +34,8 @@ MANIFEST_COLUMNS = [
 #: A new shard is begun once the current one is larger than this, in bytes.
 SHARD_BYTES = 256 * 1024 * 1024
 
+_SYNC_BYTES = 32 * 1024 * 1024
+
 
 def pixel_sha256(pixels: np.ndarray) -> str:
     """Return the SHA-256 of a picture's size and its uint8 [height, width, 3] pixels."""
@@ -49,26 +53,48 @@ class ShardWriter:
         self._folder = folder
         folder.mkdir(parents=True)
         self._number = -1
-        self._file = None
+        self._file: BinaryIO | None = None
+        self._unsynced = 0
+        # Data goes to the disk while the next pictures are decoded.
+        self._flusher = ThreadPoolExecutor(1)
+        self._pending: list[Future] = []
 
     def append(self, pixels: np.ndarray) -> tuple[str, int]:
         """Store one picture; return its shard's name and byte offset."""
         if self._file is None or self._file.tell() >= SHARD_BYTES:
-            self.close()
+            self._end_shard()
             self._number += 1
             self._name = f"shard-{self._number:05d}.bin"
-            self._file = open(self._folder / self._name, "wb")  # noqa: SIM115
+            # Unbuffered: pictures are large, and fsync must see all of them.
+            self._file = open(self._folder / self._name, "wb", buffering=0)  # noqa: SIM115
         offset = self._file.tell()
         self._file.write(np.ascontiguousarray(pixels))
+        self._unsynced += pixels.size
+        if self._unsynced >= _SYNC_BYTES:
+            self._pending.append(self._flusher.submit(os.fsync, self._file.fileno()))
+            self._unsynced = 0
         return self._name, offset
 
-    def close(self) -> None:
-        """Flush the current shard to disk."""
+    def _end_shard(self) -> None:
         if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._file = None
+            self._pending.append(self._flusher.submit(_sync_and_close, self._file))
+            self._file, self._unsynced = None, 0
+
+    def close(self) -> None:
+        """Return once all shards are on the disk.
+
+        Raises:
+            OSError: some data could not be written.
+        """
+        self._end_shard()
+        self._flusher.shutdown()
+        for future in self._pending:
+            future.result()
+
+
+def _sync_and_close(file: BinaryIO) -> None:
+    os.fsync(file.fileno())
+    file.close()
 
 
 class ImageStore:

@@ -26,6 +26,7 @@ class BadImageError(Exception):
         status: of its row in a manifest.
     """
 
+    exit_status = 2
     status = "rejected"
 
 
@@ -37,3 +38,5 @@ class NotAnImageError(BadImageError):
 
 class DamagedFileError(Exception):
     """A file fails its own checksum or structure; the message says how."""
+
+    exit_status = 2

@@ -132,9 +132,14 @@ def model_name(lambda_rd: float, num_filters: int, seed: int) -> str:
     return f"{lambda_name(lambda_rd)}-f{num_filters}-s{seed}"
 
 
+def file_name(text: str) -> str:
+    """Return a name that is safe in paths and shell commands."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-") or "images"
+
+
 def dataset_name(sources: list[str], settings: dict[str, Any]) -> str:
     """Return the name of a dataset's folder: its first source and 8 digits of its settings."""
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(sources[0]).name.split(".")[0]) or "images"
+    stem = file_name(Path(sources[0]).name.split(".")[0])
     return f"{stem}-{sha256_json([sources, settings])[:8]}"
 
 

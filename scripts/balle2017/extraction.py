@@ -17,16 +17,17 @@ from balle2017.archive import Member, iterate_members, source_size
 from balle2017.dataset import MANIFEST_COLUMNS, ShardWriter
 from balle2017.errors import BadImageError, InputError, WorkError
 from balle2017.files import sha256_file, write_json, write_table
-from balle2017.preparation import ExtractSettings, Prepared, check_header, prepare
+from balle2017.images import read_size
+from balle2017.preparation import ExtractSettings, Prepared, prepare
 from balle2017.progress import ByteProgress
 
 Row = dict[str, Any]
 
 
-def _walk(sources: list[Path], progress: ByteProgress) -> Iterator[Member]:
+def _walk(sources: list[Path], progress: ByteProgress, scratch: Path) -> Iterator[Member]:
     for source in sources:
         prefix = f"{source.name}:" if len(sources) > 1 else ""
-        for member in iterate_members(source, progress.advance):
+        for member in iterate_members(source, progress.advance, scratch):
             yield Member(prefix + member.name, member.data, member.reason)
 
 
@@ -144,7 +145,8 @@ def _sampled_rows(
             row: Row = {"name": member.name, "status": "skipped", "reason": member.reason}
             if member.data is not None:
                 try:
-                    row["width"], row["height"] = check_header(member.data, settings)
+                    size = read_size(member.data, settings.max_pixels, settings.min_size)
+                    row["width"], row["height"] = size
                     row["sha256"] = sample.offer({"name": member.name, "index": index}, member.data)
                     row["reason"] = "not sampled"
                 except BadImageError as error:
@@ -198,12 +200,12 @@ def extract_archives(
         def counted(rows: Iterable[Row]) -> Iterator[Row]:
             for row in rows:
                 counts[row["status"]] += 1
-                reasons[row["reason"].split(":")[0]] += 1
+                reasons[row["reason"].split(":")[0].split(" of ")[0]] += 1
                 if row["status"] == "accepted":
                     progress.count_image()
                 yield row
 
-        members = _walk(sources, progress)
+        members = _walk(sources, progress, partial)
         if settings.max_images is None:
             rows = _all_rows(members, store, settings, threads)
         else:
@@ -232,11 +234,12 @@ def _check_counts(
 ) -> None:
     """Raise InputError where too little of the sources could be used."""
     names = ", ".join(map(str, sources))
+    images = counts["rejected"] + counts["accepted"] + reasons["not sampled"]
     del reasons[""], reasons["not sampled"]
     common = "; ".join(f"{number} {reason}" for reason, number in reasons.most_common(3))
     if not counts["accepted"]:
         raise InputError(f"{names} holds no usable image ({common or 'it is empty'})")
-    share = counts["rejected"] / (counts["rejected"] + counts["accepted"])
+    share = counts["rejected"] / images
     if share > settings.max_rejected:
         raise InputError(
             f"{names}: {share:.0%} of the images were rejected ({common}); "

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-_CHUNK = 1 << 20
+from balle2017.errors import InputError
 
 
 def sha256_file(path: Path) -> str:
@@ -75,6 +75,13 @@ def write_table(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """Read a CSV file as a list of rows, every cell a string."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    """Read a CSV file as a list of rows, every cell a string.
+
+    Raises:
+        InputError: it is no such file.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a table: {error}") from None

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import struct
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,71 +41,88 @@ Image.MAX_IMAGE_PIXELS = None
 # Of odd metadata Pillow warns, and decodes the picture all the same.
 warnings.filterwarnings("ignore", module="PIL")
 
-# What Pillow's decoders raise for damaged pictures.
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    MemoryError,
-    IndexError,
-    KeyError,
-    TypeError,
-    struct.error,
-    ZeroDivisionError,
-)
+# Pillow's other readers decode while they open, or call other programs.
+_FORMATS = ["AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"]
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8, without decoding the picture."""
+    if image.format == "TIFF":
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    exif = Image.Exif()
+    exif.load(image.info.get("exif", b""))
+    return exif.get(ExifTags.Base.Orientation, 1)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Convert to mode RGB: see `decode_image` for the rules."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "F"):
-        raise BadImageError("32-bit samples, whose range no file states")
-    if image.mode.startswith("I;16"):
+    # Both of Pillow's conversions copy a picture that needs none.
+    sixteen_bits = image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM")
+    if _orientation(image) != 1:
+        image = ImageOps.exif_transpose(image)
+    if sixteen_bits:
         # 16-bit greyscale; Pillow reads 16-bit colour as 8-bit by itself.
         samples = np.rint(np.asarray(image, dtype=np.float64) / 257).astype(np.uint8)
         return Image.fromarray(samples).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise BadImageError("32-bit samples, whose range no file states")
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _displayed_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height after the EXIF orientation is applied."""
+    width, height = image.size
+    # Orientations 5 to 8 turn the picture by a quarter.
+    turned = _orientation(image) >= 5
+    return (height, width) if turned else (width, height)
 
 
 @contextlib.contextmanager
-def _opened(data: bytes | BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(data: bytes | BinaryIO, max_pixels: int, min_size: int = 1) -> Iterator[Image.Image]:
     """Open a picture, and say in words what is wrong with it."""
     stream = io.BytesIO(data) if isinstance(data, bytes) else data
     try:
-        with Image.open(stream) as image:
+        with Image.open(stream, formats=_FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise BadImageError(
                     f"over the pixel limit: {width}x{height} is more than {max_pixels} pixels"
                 )
+            if min(width, height) < min_size:
+                width, height = _displayed_size(image)
+                raise BadImageError(f"smaller than min_size: {width}x{height}, {min_size} wanted")
             yield image
     except UnidentifiedImageError:
         raise NotAnImageError("not an image") from None
-    except _DECODER_ERRORS as error:
+    except BadImageError:
+        raise
+    except Exception as error:  # the decoders raise whatever their data leads them to
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the machine's fault, not the picture's
         text = str(error).strip() or type(error).__name__
         reason = "truncated" if "truncated" in text.lower() else "damaged image"
         raise BadImageError(f"{reason}: {text.splitlines()[0]}") from None
 
 
-def read_size(data: bytes | BinaryIO, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+def read_size(
+    data: bytes | BinaryIO, max_pixels: int = MAX_PIXELS, min_size: int = 1
+) -> tuple[int, int]:
     """Return a picture's width and height, as displayed, from its header alone.
 
     Raises:
-        BadImageError: not a picture, a damaged header, or over the limit.
+        BadImageError: as `decode_image`, as far as the header tells.
     """
-    with _opened(data, max_pixels) as image:
-        width, height = image.size
-        # Orientations 5 to 8 turn the picture by a quarter.
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-        return (height, width) if turned else (width, height)
+    with _opened(data, max_pixels, min_size) as image:
+        return _displayed_size(image)
 
 
-def decode_image(data: bytes | BinaryIO, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, str]:
+def decode_image(
+    data: bytes | BinaryIO, max_pixels: int = MAX_PIXELS, min_size: int = 1
+) -> tuple[np.ndarray, str]:
     """Decode one picture.
 
     EXIF orientation is applied; transparency is laid over white; greyscale is
@@ -117,15 +133,16 @@ def decode_image(data: bytes | BinaryIO, max_pixels: int = MAX_PIXELS) -> tuple[
     Args:
         data: the encoded picture.
         max_pixels: larger pictures are refused before they are decoded.
+        min_size: pictures with a shorter side are refused before they are decoded.
 
     Returns:
         The pixels as uint8 [height, width, 3], and the mode the file had
         (Pillow's name, such as "L" or "CMYK").
 
     Raises:
-        BadImageError: not a picture, damaged, truncated or over the limit.
+        BadImageError: not a picture, damaged, truncated, or outside the limits.
     """
-    with _opened(data, max_pixels) as image:
+    with _opened(data, max_pixels, min_size) as image:
         mode = image.mode
         return np.asarray(_to_rgb(image)), mode
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from balle2017.download import download
 from balle2017.errors import InputError
 from balle2017.files import sha256_file
+from balle2017.images import list_images
 
 #: Where the suite has been published since 1999.
 URL = "https://r0k.us/graphics/kodak/kodak/"
@@ -17,13 +18,13 @@ def read_hashes(path: Path) -> dict[str, str]:
 
 
 def check_folder(folder: Path, hashes: dict[str, str]) -> None:
-    """Check that a folder holds the suite, and no other PNG.
+    """Check that a folder holds the suite, and no other picture.
 
     Raises:
         InputError: a file is missing, too many, or not the well-known one.
     """
     folder = Path(folder)
-    there = {path.name for path in folder.glob("*.png")}
+    there = {path.name for path in list_images(folder)}
     if there != hashes.keys():
         wrong = sorted(there ^ hashes.keys())[0]
         problem = "is missing" if wrong in hashes else "is none of the 24 Kodak images"

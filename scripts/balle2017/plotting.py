@@ -73,7 +73,9 @@ def plot_rd(rd: pd.DataFrame, out: Path, testset: str | None = None, max_bpp: fl
     if max_bpp is None:
         ours = rd[rd["codec"] == "balle2017"]
         max_bpp = 1.15 * (ours if len(ours) else rd)["bpp"].max()
-    metrics = [metric for metric in _AXES if rd[metric].notna().any()]
+    if not (rd["bpp"] <= max_bpp).any():
+        raise InputError(f"no point has a rate of {max_bpp} bits per pixel or less; raise max_bpp")
+    metrics = [metric for metric in _AXES if rd[rd["bpp"] <= max_bpp][metric].notna().any()]
     with plt.rc_context(_DETERMINISTIC):
         figure, axes = plt.subplots(
             1, len(metrics), figsize=(5.2 * len(metrics), 4.4), squeeze=False, layout="constrained"

@@ -1,7 +1,6 @@
 """From an encoded picture to the pixels that are stored, or the reason why not."""
 
 import hashlib
-import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ from PIL import Image
 
 from balle2017.dataset import pixel_sha256
 from balle2017.errors import BadImageError, InputError
-from balle2017.images import MAX_PIXELS, decode_image, read_size
+from balle2017.images import MAX_PIXELS, decode_image
 
 
 @dataclass(frozen=True)
@@ -62,18 +61,6 @@ def uniform(seed: int, digest: str) -> float:
     return int.from_bytes(key[:8], "big") / 2**64
 
 
-def check_header(data: bytes, settings: ExtractSettings) -> tuple[int, int]:
-    """Return a picture's width and height as its header has them.
-
-    Raises:
-        BadImageError: not a picture, over the pixel limit, or smaller than min_size.
-    """
-    width, height = read_size(data, settings.max_pixels)
-    if min(width, height) < settings.min_size:
-        raise BadImageError(f"smaller than min_size: {width}x{height}, {settings.min_size} wanted")
-    return width, height
-
-
 def _reduce(pixels: np.ndarray, digest: str, settings: ExtractSettings) -> tuple[np.ndarray, float]:
     """Scale a picture down by its own random factor."""
     height, width, _ = pixels.shape
@@ -102,14 +89,14 @@ def prepare(data: bytes, settings: ExtractSettings) -> Prepared:
     """Decode, check and scale one encoded picture."""
     row: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "status": "rejected"}
     try:
-        width, height = check_header(data, settings)
-        row |= {"width": width, "height": height}
-        pixels, row["mode"] = decode_image(io.BytesIO(data), settings.max_pixels)
+        pixels, row["mode"] = decode_image(data, settings.max_pixels, settings.min_size)
     except BadImageError as error:
         return Prepared(row | {"status": error.status, "reason": str(error)})
+    # Of the picture as it came, so that a test picture is known after scaling too.
+    digest = pixel_sha256(pixels)
     row["scale"] = 1
     if settings.downscale is not None:
-        pixels, row["scale"] = _reduce(pixels, row["sha256"], settings)
+        pixels, row["scale"] = _reduce(pixels, digest, settings)
     row["height"], row["width"], _ = pixels.shape
     if settings.max_saturated is not None:
         share = float(np.mean((pixels == 0) | (pixels == 255)))
@@ -119,5 +106,5 @@ def prepare(data: bytes, settings: ExtractSettings) -> Prepared:
         deviation = float(pixels.std())
         if deviation < settings.min_deviation:
             return Prepared(row | {"reason": f"flat: standard deviation {deviation:.1f}"})
-    row |= {"status": "accepted", "reason": "", "pixel_sha256": pixel_sha256(pixels)}
+    row |= {"status": "accepted", "reason": "", "pixel_sha256": digest}
     return Prepared(row, pixels)

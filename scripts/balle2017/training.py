@@ -110,8 +110,7 @@ def _resume(
             )
         log(f"discarding checkpoints of other settings ({differences})")
         break
-    for path in checkpoints.newest_first():
-        path.unlink()
+    checkpoints.clear()
 
 
 class _Termination:
@@ -194,6 +193,9 @@ class _Run:
         )
         if options.resume:
             _resume(self.trainer, self.checkpoints, self.fingerprint, options.restart_stale, log)
+        else:
+            # The newest is the one with the highest step: old ones would win.
+            self.checkpoints.clear()
         self.dataset, self.val_patches = create_train_val_datasets(
             train_list, val_list, settings, self.trainer.step
         )
@@ -299,6 +301,5 @@ class _Run:
             f"{best['val_bpp']:.4f} bpp, {best['val_psnr']:.2f} dB; {options.save_dir / 'model'}"
         )
         if not options.keep_checkpoints:
-            for path in self.checkpoints.newest_first():
-                path.unlink()
+            self.checkpoints.clear()
         return record

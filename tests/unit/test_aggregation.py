@@ -85,6 +85,11 @@ def test_the_figure_is_the_same_every_time(tmp_path):
     assert "JPEG 4:2:0" in text
 
 
+def test_a_figure_without_a_point_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no point has a rate of"):
+        plot_rd(frame(curve("jpeg", [0.1, 0.9])), tmp_path, max_bpp=0.05)
+
+
 def test_the_figure_needs_a_choice_among_test_sets(tmp_path):
     rd = frame(curve("jpeg", [0.1, 0.9]))
     both = pd.concat([rd, rd.assign(testset="u")])

@@ -113,10 +113,28 @@ def test_evaluation_measures_files_and_decoded_pixels(codec, small_model, tmp_pa
 
 
 def test_rates_that_differ_by_more_than_a_percent_fail():
-    row = {"width": 100, "height": 10, "bpp_payload": 1.009, "bpp_estimated": 1.0}
+    row = {"width": 1000, "height": 100, "bpp_payload": 1.009, "bpp_estimated": 1.0}
     assert check_rates([row]) == pytest.approx(0.009)
-    with pytest.raises(WorkError, match=r"differ by 1.20% over the test set \(1012 and 1000 bits"):
+    with pytest.raises(WorkError, match=r"differ by 1.20% over the test set \(101200 and 100000"):
         check_rates([row | {"bpp_payload": 1.012}])
     # Over the whole test set, weighted by pixels.
-    large = row | {"width": 10_000, "bpp_payload": 1.0}
+    large = row | {"width": 100_000, "bpp_payload": 1.0}
     assert check_rates([row | {"bpp_payload": 1.1}, large]) == pytest.approx(0.1 / 101)
+    # The last bytes of a stream are all that a thumbnail has.
+    tiny = {"width": 16, "height": 16, "bpp_payload": 0.5, "bpp_estimated": 0.4}
+    assert check_rates([tiny]) == pytest.approx(0.25)
+
+
+def test_pictures_without_any_error_have_no_mean_psnr(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name, pixels in (("flat", np.full((180, 180, 3), 128, np.uint8)), ("x", make_picture(1))):
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{name}.png")
+    done = run_script(
+        *("evaluate_codec", "--codec", "jpeg", "--quality", 50),
+        *("--images", tmp_path / "in", "--out", tmp_path / "out"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "infinite PSNR, 2 images" in done.stdout
+    (summary,) = read_json(tmp_path / "out" / "summary.json")
+    assert summary["psnr_rgb"] is None
+    assert summary["bpp"] > 0

@@ -80,6 +80,13 @@ BAD_INPUT = {
     "wrong hash": ("extract", "{tmp}/text", "--out", "{tmp}/o", "--sha256", "0" * 64, 2, "SHA-256"),
     "sample of 1": ("extract", "{pics}", "--out", "{tmp}/o", "--max_images", "1", 2, "at least 2"),
     "no manifest": ("split", "--manifest", "{tmp}/m", "--out", "{tmp}/o", 2, "does not exist"),
+    "manifest of pixels": (
+        *("split", "--manifest", "{pics}/0.png", "--out", "{tmp}/o", 2, "is not a table"),
+    ),
+    "bad test image": (
+        *("evaluate_codec", "--codec", "jpeg", "--quality", "50", "--images", "{tmp}/bad"),
+        *("--out", "{tmp}/o", 2, "bad/a.png: not an image"),
+    ),
     "no data": ("train", 2, "give either --data_dir"),
     "no folder": ("train", "--data_dir", "{tmp}/none", 2, "does not exist"),
     "patch of 40": ("train", "--data_dir", "{pics}", "--patch_size", "40", 2, "multiple of 16"),
@@ -114,6 +121,8 @@ BAD_INPUT = {
 def test_bad_input_is_one_line(case, tmp_path, picture_folder):
     script, *arguments, status, message = BAD_INPUT[case]
     (tmp_path / "text").write_text("only text\n")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.png").write_text("only text\n")
     arguments = [text.format(tmp=tmp_path, pics=picture_folder) for text in arguments]
     done = run_script(script, *arguments)
     assert done.returncode == status, done.stderr

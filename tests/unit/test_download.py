@@ -1,52 +1,20 @@
 """Downloads over the loopback interface of this machine."""
 
 import hashlib
-import http.server
-import threading
 
 import pytest
-from archives import png, tar_bytes
 from balle2017.download import download, is_url
 from balle2017.errors import WorkError
+from file_server import CONTENT, serve
 from helpers import run_script
 
-CONTENT = tar_bytes({f"{seed}.png": png(seed) for seed in range(4)})
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves CONTENT; knows ranges unless the path says otherwise."""
-
-    def do_GET(self):
-        wanted = self.headers.get("Range")
-        self.server.ranges.append(wanted)
-        if self.path == "/none":
-            self.send_error(404)
-            return
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
-        if self.path == "/no-ranges":
-            start = 0
-        elif start >= len(CONTENT):
-            self.send_error(416)
-            return
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(CONTENT) - start))
-        self.end_headers()
-        body = CONTENT[start:]
-        self.wfile.write(body[: len(body) // 2] if self.path == "/drops" else body)
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
 def server():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.ranges = []
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        running.url = f"http://127.0.0.1:{running.server_address[1]}"
+    with serve() as running:
         yield running
-        running.shutdown()
 
 
 def test_urls_are_told_from_paths():
@@ -101,4 +69,4 @@ def test_extract_takes_a_url_with_its_hash(server, tmp_path):
     assert "needs its SHA-256" in done.stderr
     done = run_script("extract", url, "--out", tmp_path / "o", "--min_size", 16, "--sha256", DIGEST)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("4 accepted, 0 skipped, 0 rejected")
+    assert done.stdout.startswith("8 accepted, 0 skipped, 0 rejected")

@@ -6,6 +6,7 @@ import yaml
 from balle2017.errors import InputError
 from balle2017.experiment import (
     check_config,
+    check_sources,
     convert_strings,
     dataset_name,
     flags,
@@ -13,6 +14,7 @@ from balle2017.experiment import (
     model_name,
     record_sources,
 )
+from balle2017.preparation import ExtractSettings
 from balle2017.settings import TrainingSettings
 from helpers import ROOT
 
@@ -102,6 +104,27 @@ def test_schema_and_training_settings_agree():
         assert entry.get("minimum") == item.metadata.get("min"), name
         assert entry.get("exclusiveMinimum") == item.metadata.get("above"), name
         assert tuple(entry.get("enum", ())) == tuple(item.metadata.get("choices", ())), name
+
+
+def test_schema_and_extraction_settings_agree():
+    slices = SCHEMA["properties"]["data"]["properties"]
+    defaults = dataclasses.asdict(ExtractSettings())
+    assert set(slices) - {"val_split"} == set(defaults)
+    for name, value in defaults.items():
+        assert slices[name]["default"] == value, name
+
+
+@pytest.mark.parametrize(
+    ("sources", "hashes", "message"),
+    [
+        (["none.tar"], [], "train_archive is none.tar, which does not exist"),
+        (["https://x/y.tar"], [], "train_archive_sha256 must be given, because https://x/y.tar"),
+        (["https://x/y.tar", "https://x/z.tar"], ["0" * 64], "has 1 entries; it must have one for"),
+    ],
+)
+def test_sources_are_checked(sources, hashes, message):
+    with pytest.raises(InputError, match=message):
+        check_sources(sources, hashes)
 
 
 def test_every_key_is_described():

@@ -178,7 +178,12 @@ WHOLE = tar_bytes(PICTURES)
 # tarfile fills up to 10,240 bytes with zeros; what carries content ends before.
 CONTENT = len(WHOLE.rstrip(b"\0")) // 512 * 512 + 512
 
+# The second picture's header begins after the first one's header and data.
+SECOND = 512 + -(-len(PICTURES["0.png"]) // 512) * 512
+
 UNUSABLE = {
+    "damaged header": (flipped(WHOLE, SECOND + 100), "a header is damaged"),
+    "bytes after the end": (WHOLE + b"more" * 300, "a header is damaged"),
     "empty file": (b"", "neither a tar"),
     "text": (b"not an archive" * 100, "neither a tar"),
     "tar cut in a header": (WHOLE[:700], "damaged or cut short"),
@@ -199,6 +204,45 @@ UNUSABLE = {
     "no picture": (tar_bytes({"a.txt": b"x"}), r"no usable image \(1 not an image\)"),
     "gz of text": (gz(b"text" * 1000), "compressed, but not a tar"),
 }
+
+
+def test_two_tars_in_one_file_are_both_read(extract):
+    rows = extract(WHOLE + tar_bytes({"later.png": png(9)}))
+    assert rows["later.png"]["status"] == "accepted"
+    assert len(rows) == 5
+
+
+def test_a_tar_from_before_ustar_is_read(extract):
+    data = bytearray(tar_bytes({"old.png": png(1)}))
+    data[257:512] = bytes(255)
+    data[148:156] = b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    assert extract(bytes(data))["old.png"]["status"] == "accepted"
+
+
+def test_an_absurd_header_is_not_read_into_memory(extract):
+    long_name = tarfile.TarInfo("././@LongLink")
+    long_name.type, long_name.size = tarfile.GNUTYPE_LONGNAME, 3 << 30
+    data = long_name.tobuf(tarfile.GNU_FORMAT) + bytes(10240)
+    with pytest.raises(InputError, match="a header of 3221225472 bytes"):
+        extract(data)
+
+
+def test_bytes_that_are_passed_over_count_as_expansion(extract, monkeypatch):
+    monkeypatch.setattr(archive, "_EXPANSION_ALLOWANCE", 1 << 20)
+    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 100_000)
+    with pytest.raises(InputError, match="expands to more than 100 times its size"):
+        extract(zst(tar_bytes({"zeros.bin": bytes(30 << 20), **PICTURES})))
+
+
+def test_a_member_that_confuses_the_decoder_does_not_end_the_run(extract):
+    icon = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(icon, "ICO")
+    texture = b"DDS " + (124).to_bytes(4, "little") + bytes(120) + b"\xff" * 200
+    rows = extract(tar_bytes({"a.ico": icon.getvalue(), "b.dds": texture, **PICTURES}))
+    # Formats whose readers decode while they open are not opened.
+    assert rows["a.ico"]["reason"] == rows["b.dds"]["reason"] == "not an image"
+    assert len(rows) == 6
 
 
 @pytest.mark.parametrize("case", UNUSABLE)
@@ -224,6 +268,11 @@ def test_too_many_rejects_end_the_run(extract):
     members = {f"{seed}.png": png(seed)[:300] for seed in range(6)} | {"good.png": png(9)}
     with pytest.raises(InputError, match=r"86% of the images were rejected \(6 truncated"):
         extract(tar_bytes(members))
+    # The share is one of all images, sampled or not.
+    small = {f"{seed}.png": png(seed, 16, 16) for seed in range(6)}
+    many = {f"a{seed}.png": png(seed) for seed in range(10, 20)}
+    rows = extract(tar_bytes(small | many), max_images=2)
+    assert sum(row["status"] == "accepted" for row in rows.values()) == 2
     # Only 'rejected' counts: text files do not.
     members = {f"{index}.txt": b"text" for index in range(50)} | {"good.png": png(9)}
     assert extract(tar_bytes(members))["good.png"]["status"] == "accepted"

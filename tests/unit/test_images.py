@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 from balle2017.errors import BadImageError, InputError
-from balle2017.images import decode_image, list_images, read_image
+from balle2017.images import decode_image, list_images, read_image, read_size
 from helpers import make_picture
 from PIL import Image
 
@@ -34,6 +34,18 @@ def test_sixteen_bits_are_scaled_to_eight():
     samples = np.array([[0, 257, 128 * 257, 65535]], np.uint16)
     decoded, _ = decode_image(encode(Image.fromarray(samples)))
     assert decoded[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_sixteen_bit_pgm_is_scaled_too():
+    data = b"P5 4 1 65535\n" + np.array([0, 257, 128 * 257, 65535], ">u2").tobytes()
+    assert decode_image(data)[0][0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_a_size_is_read_without_decoding():
+    """A picture cut in its pixels still has its header."""
+    for form in ("PNG", "JPEG"):
+        data = encode(Image.fromarray(make_picture(3, 200, 300)), form)
+        assert read_size(data[: len(data) // 2]) == (300, 200)
 
 
 def test_dark_sixteen_bit_pictures_stay_dark():

@@ -1,4 +1,5 @@
 import hashlib
+import io
 
 import numpy as np
 import pytest
@@ -11,8 +12,6 @@ from PIL import Image
 
 
 def encoded(pixels):
-    import io
-
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
@@ -40,6 +39,17 @@ def test_downscaling_draws_a_factor_for_each_picture():
         np.testing.assert_array_equal(again.pixels, result.pixels)
         factors.add(factor)
     assert len(factors) == 20
+
+
+def test_a_scaled_picture_is_known_by_its_pixels_before():
+    pixels = make_picture(1, 100, 200)
+    settings = ExtractSettings(min_size=16, downscale=(0.5, 0.75))
+    png_row = prepare(encoded(pixels), settings).row
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "BMP")
+    bmp_row = prepare(buffer.getvalue(), settings).row
+    assert png_row["pixel_sha256"] == bmp_row["pixel_sha256"] == pixel_sha256(pixels)
+    assert png_row["scale"] == bmp_row["scale"]
 
 
 def test_downscaling_stops_at_min_size():

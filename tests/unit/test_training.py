@@ -121,6 +121,20 @@ def test_other_settings_are_refused_by_name_or_restarted(reference, tmp_path):
     assert not list(copy.glob("*.safetensors"))
 
 
+def test_no_resume_starts_anew_and_old_checkpoints_do_not_win(reference, tmp_path):
+    pictures, out, _ = reference
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    for path in (out / "checkpoints").glob("*.safetensors"):
+        (checkpoints / path.name).write_bytes(path.read_bytes())
+    arguments = ["--data_dir", pictures, "--save_dir", tmp_path, *TINY, "--epochs", 2]
+    done = run_script("train", *arguments, "--no-resume")
+    assert done.returncode == 0, done.stderr
+    assert "resumed" not in done.stdout
+    names = sorted(path.name for path in checkpoints.glob("*.safetensors"))
+    assert names == ["checkpoint-000000005.safetensors", "checkpoint-000000010.safetensors"]
+
+
 def test_sigterm_checkpoints_and_exits_with_3(reference, tmp_path):
     pictures, _, _ = reference
     command = [sys.executable, ROOT / "scripts" / "train.py", "--data_dir", pictures]

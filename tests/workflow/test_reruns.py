@@ -83,13 +83,15 @@ def test_a_replaced_archive_reruns_everything(finished):
     assert "Nothing to be done" in finished.run()
 
 
-def test_a_replaced_test_image_measures_again_but_trains_only_if_the_split_changes(finished):
+def test_a_replaced_test_image_splits_again_because_it_must_stay_out(finished):
     path = finished.folder / "input" / "photographs" / "100.png"
     Image.fromarray(make_picture(300, 600, 800)).save(path)
-    planned = finished.planned()
-    assert planned["evaluate_model"] == 2
-    assert planned["evaluate_codec"] == 1
-    assert planned["split_images"] == 1
+    assert finished.planned() == {
+        "split_images": 1,
+        "train_model": 2,
+        "evaluate_codec": 1,
+        **EVERYTHING_AFTER_TRAINING,
+    }
 
 
 def test_a_deleted_model_is_trained_again_to_the_same_bytes(finished):

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pandas as pd
@@ -5,6 +6,7 @@ import pytest
 from balle2017.aggregation import RD_COLUMNS
 from balle2017.bitstream import HEADER_BYTES
 from balle2017.files import read_table
+from file_server import CONTENT, serve
 
 
 def test_archive_to_table(finished):
@@ -56,6 +58,39 @@ def test_the_terminal_shows_the_results(finished):
         assert (codec, float(point)) == (row["codec"], row["point"])
         assert float(bpp) == pytest.approx(row["bpp"], abs=5e-5)
     assert "results/tiny/rd_curve.png" in finished.output
+
+
+def test_paths_may_have_spaces_and_quotes(fresh):
+    (fresh.folder / "input" / "archive.tar").rename(fresh.folder / "input" / "my 'best' one.tar")
+    (fresh.folder / "input" / "photographs").rename(fresh.folder / "input" / "test set")
+    fresh.configure(train_archive="input/my 'best' one.tar", test_images="input/test set")
+    results = "results/tiny"
+    fresh.run("split", f"{results}/test-set/codecs/jpeg/summary.json")
+    assert len(read_table(fresh.folder / results / "test-set/codecs/jpeg/per_image.csv")) == 6
+
+
+def test_an_archive_from_the_web_and_prepared_images(fresh):
+    with serve() as server:
+        fresh.configure(
+            train_archive=f"{server.url}/archive.tar",
+            train_archive_sha256=hashlib.sha256(CONTENT).hexdigest(),
+            data={"min_size": 32, "val_split": 0.3, "downscale": [0.7, 0.9], "max_images": 6},
+        )
+        fresh.run("split")
+        (manifest,) = fresh.folder.glob("results/datasets/archive-*/manifest.csv")
+        rows = [row for row in read_table(manifest) if row["status"] == "accepted"]
+        assert len(rows) == 6
+        assert all(0.7 <= float(row["scale"]) <= 0.9 for row in rows)
+        assert "Nothing to be done" in fresh.run("split")
+        fresh.configure(
+            train_archive=f"{server.url}/archive.tar",
+            train_archive_sha256=hashlib.sha256(CONTENT).hexdigest(),
+            data={"min_size": 33, "val_split": 0.3},
+        )
+        fresh.run("split")
+    # Other settings make another dataset from the same download.
+    assert len(list(fresh.folder.glob("results/datasets/archive-*/manifest.csv"))) == 2
+    assert server.ranges == [None]
 
 
 def test_no_image_is_on_two_sides(finished):

@@ -1,6 +1,7 @@
 # What all rules share: the checked config, paths, and the inputs that stand for
 # code and for large files. The only file with functions.
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -39,7 +40,7 @@ def test_set():
         raise InputError(f"config: {key} is {folder}, which is not a folder")
     if choice == "kodak":
         kodak.check_folder(folder, kodak.read_hashes(KODAK_HASHES))
-    name = choice if choice == "kodak" else folder.resolve().name
+    name = choice if choice == "kodak" else experiment.file_name(folder.resolve().name)
     return (
         name,
         str(folder),
@@ -85,9 +86,9 @@ def codec_qualities(wildcards):
 
 
 def show_summary():
-    """Print the results, if this run made or kept them."""
+    """Print the results, if this run made them."""
     summary = Path(EXPERIMENT) / "summary.txt"
-    if summary.is_file():
+    if summary.is_file() and summary.stat().st_mtime > STARTED:
         print(
             summary.read_text(encoding="utf-8") + f"Figure: {EXPERIMENT}/rd_curve.png"
         )
@@ -100,6 +101,7 @@ try:
 except InputError as error:
     sys.exit(f"error: {error}")
 
+STARTED = time.time()
 EXPERIMENT = f"results/{config['experiment']}"
 LOGS = f"logs/{config['experiment']}"
 EXTRACTION = {key: value for key, value in config["data"].items() if key != "val_split"}

@@ -56,7 +56,7 @@ rule extract_archive:
         sources=SOURCES,
         out=subpath(output.manifest, parent=True),
     shell:
-        "python {input.code[0]} {params.sources} --out {params.out} {params.flags}"
+        "python {input.code[0]} {params.sources:q} --out {params.out} {params.flags}"
         " --threads {threads} --download_dir work/downloads > {log} 2>&1"
 
 
@@ -82,7 +82,7 @@ rule split_images:
         out=subpath(output.summary, parent=True),
     shell:
         "python {input.code[0]} --manifest {input.manifest} --out {params.out} {params.flags}"
-        " --test_images {input.test_images} > {log} 2>&1"
+        " --test_images {input.test_images:q} > {log} 2>&1"
 
 
 rule extract:

@@ -28,7 +28,7 @@ rule evaluate_model:
         model=subpath(input.config, parent=True),
         testset=TESTSET,
     shell:
-        "python {input.code[0]} --model {params.model} --images {input.images}"
+        "python {input.code[0]} --model {params.model} --images {input.images:q}"
         " --testset {params.testset} --out {params.out} > {log} 2>&1"
 
 
@@ -51,7 +51,7 @@ rule evaluate_codec:
         testset=TESTSET,
     shell:
         "python {input.code[0]} --codec {wildcards.codec} --quality {params.quality}"
-        " --images {input.images} --testset {params.testset} --out {params.out} > {log} 2>&1"
+        " --images {input.images:q} --testset {params.testset} --out {params.out} > {log} 2>&1"
 
 
 rule evaluate:
