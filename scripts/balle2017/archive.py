@@ -89,9 +89,16 @@ class Member:
 class _Stream(io.RawIOBase):
     """A forward-only stream that can be peeked into, and counts what is read."""
 
-    def __init__(self, rest: BinaryIO, count: Callable[[int], object] = lambda size: None):
+    def __init__(
+        self,
+        rest: BinaryIO,
+        count: Callable[[int], object] = lambda size: None,
+        seekable: bool = False,
+    ):
+        """Say `seekable` only where going back to the start costs and hides nothing."""
         super().__init__()
         self._rest, self._count, self._head = rest, count, b""
+        self._seekable = seekable
 
     def readable(self) -> bool:
         return True
@@ -104,6 +111,13 @@ class _Stream(io.RawIOBase):
             self._count(len(more))
             data += more
         return data
+
+    def rewound(self) -> BinaryIO | None:
+        """Return the file itself, at its start, if it can be sought in."""
+        if self._seekable:
+            self._rest.seek(0)
+            return self._rest
+        return None
 
     def peek(self) -> bytes:
         """Return the first bytes of what is left without consuming them."""
@@ -241,23 +255,27 @@ class _Walker:
                     pass
 
     def _tar(self, stream: _Stream, prefix: str, depth: int) -> Iterator[Member]:
+        # A file can be read in larger pieces than a stream.
+        file = stream.rewound()
         with tarfile.open(
-            fileobj=stream,
-            mode="r|",
+            fileobj=file or stream,
+            mode="r:" if file else "r|",
             bufsize=_TAR_BUFFER,
             tarinfo=_strict_tar_info(),
             ignore_zeros=True,
         ) as tar:
             for info in tar:
                 name = prefix + printable(info.name.removeprefix("./"))
-                # The stream reader would keep every header it has seen.
+                # tarfile would keep every header it has seen.
                 tar.members = []
                 if info.isdir():
                     continue
                 if not info.isreg():
                     yield Member(name, None, "not a regular file")
                 else:
-                    yield from self.file(name, _Stream(tar.extractfile(info)), depth + 1)
+                    yield from self.file(
+                        name, _Stream(tar.extractfile(info), seekable=bool(file)), depth + 1
+                    )
 
     def _zip(self, stream: _Stream, prefix: str, depth: int) -> Iterator[Member]:
         # A zip's directory is at its end, so it cannot be streamed.
@@ -323,6 +341,14 @@ class CountingReader(io.RawIOBase):
         """Return True."""
         return True
 
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Seek in the file."""
+        return self._file.seek(offset, whence)
+
     def read(self, size: int = -1) -> bytes:
         """Read like the file, and report it."""
         data = self._file.read(size)
@@ -357,7 +383,7 @@ def iterate_members(
             return
         walker = _Walker(source_size(source), scratch)
         with open(source, "rb") as file:
-            stream = _Stream(CountingReader(file, advance))
+            stream = _Stream(CountingReader(file, advance), seekable=True)
             head = stream.peek()
             empty_tar = len(head) == _HEAD and not head.strip(b"\0")
             kind = "tar" if empty_tar else walker.archive_kind(head)

@@ -39,6 +39,10 @@ def _in_order(
     Pillow and hashing release the interpreter's lock. Only a few pictures are
     in flight, so memory does not grow with the archive.
     """
+    if threads == 1:
+        for row, data in jobs:
+            yield row, None if data is None else prepare(data, settings)
+        return
     waiting: deque[tuple[Row, Future[Prepared] | None]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
@@ -74,7 +78,7 @@ class _Store:
         row = row | prepared.row
         if prepared.pixels is None:
             return row
-        key = bytes.fromhex(row["pixel_sha256"])
+        key = bytes.fromhex(row["pixel_hash"])
         first = self._seen.execute("SELECT name FROM seen WHERE pixels = ?", (key,)).fetchone()
         if first:
             return row | {"status": "skipped", "reason": f"duplicate of {first[0]}"}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from balle2017.dataset import pixel_sha256
+from balle2017.dataset import pixel_hash
 from balle2017.errors import BadImageError, InputError
 from balle2017.images import MAX_PIXELS, decode_image
 
@@ -93,7 +93,7 @@ def prepare(data: bytes, settings: ExtractSettings) -> Prepared:
     except BadImageError as error:
         return Prepared(row | {"status": error.status, "reason": str(error)})
     # Of the picture as it came, so that a test picture is known after scaling too.
-    digest = pixel_sha256(pixels)
+    digest = pixel_hash(pixels)
     row["scale"] = 1
     if settings.downscale is not None:
         pixels, row["scale"] = _reduce(pixels, digest, settings)
@@ -106,5 +106,5 @@ def prepare(data: bytes, settings: ExtractSettings) -> Prepared:
         deviation = float(pixels.std())
         if deviation < settings.min_deviation:
             return Prepared(row | {"reason": f"flat: standard deviation {deviation:.1f}"})
-    row |= {"status": "accepted", "reason": "", "pixel_sha256": digest}
+    row |= {"status": "accepted", "reason": "", "pixel_hash": digest}
     return Prepared(row, pixels)

@@ -4,13 +4,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from balle2017.dataset import pixel_sha256
+from balle2017.dataset import pixel_hash
 from balle2017.errors import InputError
 from balle2017.files import read_table, sha256_file, write_json, write_table
 from balle2017.images import list_images, read_image
 from balle2017.preparation import uniform
 
-LIST_COLUMNS = ["name", "pixel_sha256", "width", "height", "shard", "offset"]
+LIST_COLUMNS = ["name", "pixel_hash", "width", "height", "shard", "offset"]
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,19 @@ def split_images(
     except KeyError:
         raise InputError(f"{manifest} is no manifest written by extract.py") from None
     tests = {
-        pixel_sha256(read_image(path))
+        pixel_hash(read_image(path))
         for entry in map(Path, test_images)
         for path in (list_images(entry) if entry.is_dir() else [entry])
     }
-    kept_out = [row["name"] for row in rows if row["pixel_sha256"] in tests]
-    rows = [row for row in rows if row["pixel_sha256"] not in tests]
+    kept_out = [row["name"] for row in rows if row["pixel_hash"] in tests]
+    rows = [row for row in rows if row["pixel_hash"] not in tests]
     if len(rows) < 2:
         raise InputError(
             f"{manifest} has {len(rows)} usable image(s) outside the test set; "
             "a training and a validation side need at least 2"
         )
-    rows.sort(key=lambda row: uniform(seed, row["pixel_sha256"]))
-    n_val = sum(uniform(seed, row["pixel_sha256"]) < val_split for row in rows)
+    rows.sort(key=lambda row: uniform(seed, row["pixel_hash"]))
+    n_val = sum(uniform(seed, row["pixel_hash"]) < val_split for row in rows)
     warning = ""
     if n_val == 0 or n_val == len(rows):
         side = "validation" if n_val == 0 else "training"

@@ -4,7 +4,7 @@ import io
 import numpy as np
 import pytest
 from archives import png
-from balle2017.dataset import pixel_sha256
+from balle2017.dataset import pixel_hash
 from balle2017.errors import InputError
 from balle2017.preparation import ExtractSettings, prepare
 from helpers import make_picture
@@ -21,7 +21,7 @@ def test_pixels_pass_unchanged_by_default():
     result = prepare(png(1), ExtractSettings(min_size=16))
     np.testing.assert_array_equal(result.pixels, make_picture(1))
     assert result.row["sha256"] == hashlib.sha256(png(1)).hexdigest()
-    assert result.row["pixel_sha256"] == pixel_sha256(make_picture(1))
+    assert result.row["pixel_hash"] == pixel_hash(make_picture(1))
     assert (result.row["width"], result.row["height"], result.row["scale"]) == (64, 48, 1)
 
 
@@ -48,7 +48,7 @@ def test_a_scaled_picture_is_known_by_its_pixels_before():
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "BMP")
     bmp_row = prepare(buffer.getvalue(), settings).row
-    assert png_row["pixel_sha256"] == bmp_row["pixel_sha256"] == pixel_sha256(pixels)
+    assert png_row["pixel_hash"] == bmp_row["pixel_hash"] == pixel_hash(pixels)
     assert png_row["scale"] == bmp_row["scale"]
 
 

@@ -1,7 +1,7 @@
 import hashlib
 
 import pytest
-from balle2017.dataset import MANIFEST_COLUMNS, pixel_sha256
+from balle2017.dataset import MANIFEST_COLUMNS, pixel_hash
 from balle2017.errors import InputError
 from balle2017.files import read_json, read_table, write_table
 from balle2017.split import split_images
@@ -16,7 +16,7 @@ def manifest(folder, hashes):
             "width": 64,
             "height": 48,
             "status": "accepted",
-            "pixel_sha256": value,
+            "pixel_hash": value,
             "shard": "shard-00000.bin",
             "offset": 0,
         }
@@ -33,7 +33,7 @@ def hashes(count):
 
 def sides(folder):
     return [
-        {row["pixel_sha256"] for row in read_table(folder / f"{side}.csv")}
+        {row["pixel_hash"] for row in read_table(folder / f"{side}.csv")}
         for side in ("train", "val")
     ]
 
@@ -72,7 +72,7 @@ def test_an_empty_side_gets_one_image(tmp_path, val_split, side):
 
 
 def test_test_images_are_kept_out(tmp_path, picture_folder):
-    values = [pixel_sha256(make_picture(2)), *hashes(10)]
+    values = [pixel_hash(make_picture(2)), *hashes(10)]
     result = split_images(manifest(tmp_path, values), tmp_path, 0.3, 1, [picture_folder])
     assert result.kept_out == ["0.png"]
     assert values[0] not in set.union(*sides(tmp_path))
@@ -82,7 +82,7 @@ def test_test_images_are_kept_out(tmp_path, picture_folder):
 def test_a_re_encoded_test_image_is_recognized(tmp_path, picture_folder):
     Image.fromarray(make_picture(3)).save(picture_folder / "3.bmp")
     (picture_folder / "3.png").unlink()
-    values = [pixel_sha256(make_picture(3)), *hashes(10)]
+    values = [pixel_hash(make_picture(3)), *hashes(10)]
     result = split_images(manifest(tmp_path, values), tmp_path, 0.3, 1, [picture_folder])
     assert result.kept_out == ["0.png"]
 

@@ -96,7 +96,7 @@ def test_an_archive_from_the_web_and_prepared_images(fresh):
 def test_no_image_is_on_two_sides(finished):
     results = finished.folder / "results" / "tiny" / "split"
     sides = [
-        {row["pixel_sha256"] for row in read_table(results / f"{side}.csv")}
+        {row["pixel_hash"] for row in read_table(results / f"{side}.csv")}
         for side in ("train", "val")
     ]
     assert not sides[0] & sides[1]
