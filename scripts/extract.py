@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli
-from balle2017.download import download, is_url
 from balle2017.errors import InputError
 from balle2017.extraction import extract_archives
-from balle2017.files import sha256_file
+from balle2017.files import is_url, sha256_file
 from balle2017.preparation import ExtractSettings
 
 
@@ -70,6 +69,9 @@ def _local_sources(args: argparse.Namespace) -> list[Path]:
         if is_url(source):
             if digest is None:
                 raise InputError(f"{source} needs its SHA-256 (--sha256)")
+            # Imported here because it costs more than the rest together.
+            from balle2017.download import download
+
             path = (args.download_dir or args.out / "downloads") / digest.lower()[:16]
             download(source, path, digest)
         else:

@@ -34,8 +34,6 @@ MANIFEST_COLUMNS = [
 #: A new shard is begun once the current one is larger than this, in bytes.
 SHARD_BYTES = 256 * 1024 * 1024
 
-_SYNC_BYTES = 32 * 1024 * 1024
-
 
 def pixel_hash(pixels: np.ndarray) -> str:
     """Return a hash of a picture's size and its uint8 [height, width, 3] pixels.
@@ -58,8 +56,7 @@ class ShardWriter:
         folder.mkdir(parents=True)
         self._number = -1
         self._file: BinaryIO | None = None
-        self._unsynced = 0
-        # Data goes to the disk while the next pictures are decoded.
+        # A full shard goes to the disk while the next pictures are decoded.
         self._flusher = ThreadPoolExecutor(1)
         self._pending: list[Future] = []
 
@@ -73,16 +70,12 @@ class ShardWriter:
             self._file = open(self._folder / self._name, "wb", buffering=0)  # noqa: SIM115
         offset = self._file.tell()
         self._file.write(np.ascontiguousarray(pixels))
-        self._unsynced += pixels.size
-        if self._unsynced >= _SYNC_BYTES:
-            self._pending.append(self._flusher.submit(os.fsync, self._file.fileno()))
-            self._unsynced = 0
         return self._name, offset
 
     def _end_shard(self) -> None:
         if self._file is not None:
             self._pending.append(self._flusher.submit(_sync_and_close, self._file))
-            self._file, self._unsynced = None, 0
+            self._file = None
 
     def close(self) -> None:
         """Return once all shards are on the disk.

@@ -12,11 +12,6 @@ from balle2017.files import atomic_path, sha256_file
 _TIMEOUT_SECONDS = 60
 
 
-def is_url(source: object) -> bool:
-    """Tell an http(s) address from a path."""
-    return str(source).startswith(("http://", "https://"))
-
-
 def download(url: str, target: Path, sha256: str, hint: str = "") -> None:
     """Download `url` to `target`, unless the file is there already.
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import jsonschema
 
-from balle2017.download import is_url
 from balle2017.errors import InputError
-from balle2017.files import sha256_file, sha256_json, write_bytes
+from balle2017.files import is_url, sha256_file, sha256_json, write_bytes
 
 
 def _path(error: jsonschema.ValidationError) -> str:

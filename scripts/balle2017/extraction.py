@@ -79,10 +79,10 @@ class _Store:
         if prepared.pixels is None:
             return row
         key = bytes.fromhex(row["pixel_hash"])
-        first = self._seen.execute("SELECT name FROM seen WHERE pixels = ?", (key,)).fetchone()
-        if first:
+        new = self._seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, row["name"]))
+        if not new.rowcount:
+            first = self._seen.execute("SELECT name FROM seen WHERE pixels = ?", (key,)).fetchone()
             return row | {"status": "skipped", "reason": f"duplicate of {first[0]}"}
-        self._seen.execute("INSERT INTO seen VALUES (?, ?)", (key, row["name"]))
         shard, offset = self.writer.append(prepared.pixels)
         return row | {"shard": shard, "offset": offset}
 

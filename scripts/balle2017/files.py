@@ -12,6 +12,11 @@ from typing import Any
 from balle2017.errors import InputError
 
 
+def is_url(source: object) -> bool:
+    """Tell an http(s) address from a path."""
+    return str(source).startswith(("http://", "https://"))
+
+
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hex digits."""
     with open(path, "rb") as file:

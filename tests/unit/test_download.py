@@ -3,8 +3,9 @@
 import hashlib
 
 import pytest
-from balle2017.download import download, is_url
+from balle2017.download import download
 from balle2017.errors import WorkError
+from balle2017.files import is_url
 from file_server import CONTENT, serve
 from helpers import run_script
 

@@ -11,8 +11,8 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from balle2017 import experiment, kodak  # noqa: E402
-from balle2017.download import is_url  # noqa: E402
 from balle2017.errors import InputError  # noqa: E402
+from balle2017.files import is_url  # noqa: E402
 from balle2017.imports import import_closure  # noqa: E402
 
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
