@@ -126,35 +126,27 @@ class _Stream(io.RawIOBase):
         return self._head[:_HEAD]
 
 
-def _strict_tar_info() -> type[tarfile.TarInfo]:
-    """Return a header class for one tar that takes nothing for an end but the end.
+class _StrictTarInfo(tarfile.TarInfo):
+    """A tar header that takes nothing for an end but the end.
 
-    tarfile itself ends in silence at a damaged header, at the end of a file that
-    was cut between two members, and at the seam of two tars in one file.
+    tarfile itself ends in silence at a damaged header, and at the end of a file
+    that was cut between two members.
     """
 
-    class StrictInfo(tarfile.TarInfo):
-        ended = False
-
-        @classmethod
-        def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
-            try:
-                info = super().frombuf(buf, encoding, errors)
-            except tarfile.EOFHeaderError:  # a block of zeros
-                cls.ended = True
-                raise
-            except tarfile.EmptyHeaderError:
-                if cls.ended:
-                    raise
-                raise tarfile.ReadError("it ends without an end mark") from None
-            except tarfile.HeaderError as error:
-                raise tarfile.ReadError(f"a header is damaged ({error})") from None
-            # tarfile reads these wholly into memory: long names and extended headers.
-            if info.type not in tarfile.REGULAR_TYPES and info.size > _MAX_HEADER_BYTES:
-                raise tarfile.ReadError(f"a header of {info.size} bytes")
-            return info
-
-    return StrictInfo
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
+        try:
+            info = super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:
+            raise  # a block of zeros: the end mark
+        except tarfile.EmptyHeaderError:
+            raise tarfile.ReadError("it ends without an end mark") from None
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"a header is damaged ({error})") from None
+        # tarfile reads these wholly into memory: long names and extended headers.
+        if info.type not in tarfile.REGULAR_TYPES and info.size > _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {info.size} bytes")
+        return info
 
 
 def _is_tar(head: bytes) -> bool:
@@ -261,8 +253,7 @@ class _Walker:
             fileobj=file or stream,
             mode="r:" if file else "r|",
             bufsize=_TAR_BUFFER,
-            tarinfo=_strict_tar_info(),
-            ignore_zeros=True,
+            tarinfo=_StrictTarInfo,
         ) as tar:
             for info in tar:
                 name = prefix + printable(info.name.removeprefix("./"))
@@ -273,9 +264,11 @@ class _Walker:
                 if not info.isreg():
                     yield Member(name, None, "not a regular file")
                 else:
-                    yield from self.file(
-                        name, _Stream(tar.extractfile(info), seekable=bool(file)), depth + 1
-                    )
+                    member = _Stream(tar.extractfile(info), seekable=bool(file))
+                    yield from self.file(name, member, depth + 1)
+            while rest := tar.fileobj.read(_TAR_BUFFER):
+                if rest.strip(b"\0"):
+                    raise tarfile.ReadError("there is more after its end mark")
 
     def _zip(self, stream: _Stream, prefix: str, depth: int) -> Iterator[Member]:
         # A zip's directory is at its end, so it cannot be streamed.

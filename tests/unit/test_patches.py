@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
+from balle2017.data import create_train_val_datasets
+from balle2017.dataset import ImageStore
 from balle2017.errors import InputError
+from balle2017.extraction import extract_archives
 from balle2017.patches import PatchSampler, centre_patches
+from balle2017.preparation import ExtractSettings
+from balle2017.settings import TrainingSettings
+from balle2017.split import split_images
 
 
 class Pictures:
@@ -81,3 +87,20 @@ def test_centre_patches():
     patches = centre_patches(Pictures(((40, 50), (16, 16))), 16)
     assert patches[0, 0, 0].tolist() == [0, 12, 17]
     assert patches[1, 0, 0].tolist() == [1, 0, 0]
+
+
+def test_the_input_goes_on_after_a_restart_as_if_undisturbed(tensorflow, tmp_path, picture_folder):
+    lists = tmp_path / "lists"
+    extract_archives([picture_folder], tmp_path / "data", ExtractSettings(min_size=16))
+    split_images(tmp_path / "data" / "manifest.csv", lists, 0.4, 1)
+    settings = TrainingSettings(patch_size=32, batch_size=3, epochs=2, steps_per_epoch=5)
+    sides = lists / "train.csv", lists / "val.csv"
+    whole, validation = create_train_val_datasets(*sides, settings)
+    rest, _ = create_train_val_datasets(*sides, settings, start_step=4)
+    whole, rest = list(whole.as_numpy_iterator()), list(rest.as_numpy_iterator())
+    assert [step for step, _ in whole] == list(range(10))
+    assert [step for step, _ in rest] == list(range(4, 10))
+    for (_, expected), (_, actual) in zip(whole[4:], rest, strict=True):
+        np.testing.assert_array_equal(actual, expected)
+    assert validation.shape[1:] == (32, 32, 3)
+    assert len(validation) + len(ImageStore(sides[0])) == 5
