@@ -32,7 +32,7 @@ MAX_MEMBER_BYTES = 256 * 1024 * 1024
 #: How many archives may be nested in one another.
 MAX_DEPTH = 4
 
-#: An archive may expand to this many times its size, and a gigabyte more.
+# An archive may expand to this many times its size, and a gigabyte more.
 MAX_EXPANSION = 100
 _EXPANSION_ALLOWANCE = 1 << 30
 
@@ -49,8 +49,8 @@ _DECOMPRESSORS: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
     ),
 }
 
-#: What the libraries raise for damaged archives. RuntimeError is zipfile's for
-#: a missing password, NotImplementedError its for an unknown compression.
+# What the libraries raise for damaged archives; NotImplementedError is zipfile's
+# for an unknown compression.
 _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -60,7 +60,6 @@ _DAMAGE = (
     EOFError,
     RuntimeError,
     NotImplementedError,
-    UnicodeDecodeError,
     ValueError,
     MemoryError,
 )

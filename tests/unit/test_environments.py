@@ -1,8 +1,11 @@
+import ast
 import importlib.metadata
+import sys
 import tomllib
 
 import pytest
 import yaml
+from balle2017.imports import import_closure
 from helpers import ROOT
 
 LOCK = {
@@ -19,6 +22,45 @@ def test_conda_pins_equal_the_lock(name):
     assert [entry.split("=")[0] for entry in conda] == ["python", "pip"]
     pins = dict(entry.split("==") for entry in pip["pip"])
     assert pins == {package: LOCK[package] for package in pins}
+
+
+#: Which scripts' rules name which environment.
+SCRIPTS = {
+    "tensorflow": ["train", "evaluate"],
+    "tables": [
+        *("builtin_photographs", "fetch_kodak", "extract", "split"),
+        *("evaluate_codec", "aggregate", "plot"),
+    ],
+}
+
+
+def third_party(path):
+    """Return the packages that a file imports, by the name they are installed by."""
+    names = {"PIL": "pillow", "tensorflow_compression": "tensorflow-compression"}
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules.add(node.module.split(".")[0])
+    modules -= set(sys.stdlib_module_names) | {"balle2017"}
+    return {names.get(module, module) for module in modules}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_conda_environments_have_what_their_scripts_import(name):
+    environment = yaml.safe_load((ROOT / "envs" / f"{name}.yaml").read_text())
+    pins = {entry.split("==")[0] for entry in environment["dependencies"][-1]["pip"]}
+    rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    wanted = set()
+    for script in SCRIPTS[name]:
+        block = rules[rules.index(f'code=code("{script}")') :].split("\nrule ")[0]
+        assert f"envs/{name}.yaml" in block, script
+        path = ROOT / "scripts" / f"{script}.py"
+        wanted |= set.union(*(third_party(file) for file in [path, *import_closure(path)]))
+    # Read by path, not imported.
+    wanted |= {"scikit-image"} if name == "tables" else set()
+    assert pins == wanted
 
 
 def test_the_running_environment_is_the_locked_one():
