@@ -49,7 +49,7 @@ class Codec:
 
     def _estimate_bits(self, latents: tf.Tensor) -> tf.Tensor:
         rounded = tf.round(latents - self._offset) + self._offset
-        return self._network.bits(self._network.prior.log_prob(rounded))
+        return self._network.prior.bits(rounded)
 
     def latents(self, pixels: np.ndarray) -> tf.Tensor:
         """Return the float32 latents [1, h, w, channels] of uint8 pixels [height, width, 3].

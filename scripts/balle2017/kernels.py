@@ -11,7 +11,6 @@ import functools
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_compression as tfc
 
 
 @functools.cache
@@ -35,27 +34,57 @@ def fourier_basis(size: int) -> np.ndarray:
     return np.stack([column.ravel() for column in columns], axis=1).astype(np.float32)
 
 
-class FourierKernel(tfc.Parameter):
-    """Kernel parameter for `tfc.SignalConv2D`: Fourier coefficients, float32.
+def block_rows(rows: np.ndarray, stride: int) -> np.ndarray:
+    """Arrange a kernel's samples for a convolution of stride x stride blocks.
+
+    A convolution with a stride equals one without, over an image whose blocks of
+    stride x stride pixels have become channels. The kernel is extended with
+    zeros at the top and the left to whole blocks.
+
+    Args:
+        rows: [size * size, n], a row for each sample of a size x size kernel.
+        stride: side of a block.
+
+    Returns:
+        [blocks * blocks * stride * stride, n]: rows ordered by block row, block
+        column, row in the block, column in the block.
+    """
+    size = round(len(rows) ** 0.5)
+    blocks = -(-size // stride)
+    extra = blocks * stride - size
+    padded = np.pad(rows.reshape(size, size, -1), ((extra, 0), (extra, 0), (0, 0)))
+    padded = padded.reshape(blocks, stride, blocks, stride, -1)
+    return padded.transpose(0, 2, 1, 3, 4).reshape((blocks * stride) ** 2, -1)
+
+
+class FourierKernel(tf.Module):
+    """A trained kernel.
 
     Attributes:
-        coefficients: variable [k * k, input channels * filters].
+        coefficients: Fourier coefficients, float32 [k * k, a * b].
     """
 
-    def __init__(self, kernel: np.ndarray, name: str = "kernel"):
-        """Start from a kernel, float32 [k, k, input channels, filters], k odd."""
-        super().__init__(name=name)
-        self._shape = kernel.shape
-        self._basis = fourier_basis(kernel.shape[0])
-        initial = self._basis.T @ np.reshape(kernel, (kernel.shape[0] ** 2, -1))
-        self.coefficients = tf.Variable(initial, name=f"{name}_coefficients")
+    def __init__(self, kernel: np.ndarray, stride: int = 1):
+        """Start from a kernel, float32 [k, k, a, b], k odd.
 
-    def __call__(self, compute_dtype: tf.DType | None = None) -> tf.Tensor:
-        """Return the kernel [k, k, input channels, filters] in `compute_dtype`."""
-        kernel = tf.linalg.matmul(tf.constant(self._basis), self.coefficients)
-        kernel = tf.reshape(kernel, self._shape)
-        return kernel if compute_dtype is None else tf.cast(kernel, compute_dtype)
+        Args:
+            kernel: samples at the start.
+            stride: more than 1: return the kernel arranged as by `block_rows`.
+        """
+        super().__init__(name="kernel")
+        size, _, *channels = kernel.shape
+        basis = fourier_basis(size)
+        self._channels = channels
+        self._matrix = basis if stride == 1 else block_rows(basis, stride)
+        self._size = round(len(self._matrix) ** 0.5) // stride
+        initial = basis.T @ kernel.reshape(size * size, -1)
+        self.coefficients = tf.Variable(initial, name="coefficients")
 
-    def get_config(self) -> dict:
-        """Return what the base class asks for."""
-        return super().get_config()
+    def __call__(self) -> tf.Tensor:
+        """Return the samples, float32 [k, k, a, b].
+
+        With a stride: [blocks, blocks, stride * stride * a, b], where the samples
+        of a block come before the channels a.
+        """
+        samples = tf.linalg.matmul(tf.constant(self._matrix), self.coefficients)
+        return tf.reshape(samples, (self._size, self._size, -1, self._channels[1]))

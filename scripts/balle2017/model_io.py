@@ -23,7 +23,7 @@ class TrainedModel:
 
     Attributes:
         network: float32 transforms and prior with the trained weights.
-        tables: `Balle2017FactorizedPrior.coding_tables()` of the export.
+        tables: `FactorizedPrior.coding_tables()` of the export.
         model_id: 8 bytes that name weights and tables; every bitstream carries them.
         config: content of config.json.
     """
@@ -43,7 +43,7 @@ def save_model(folder: Path, network: Balle2017FactorizedPrior, config: dict) ->
         config: further JSON entries for config.json, such as lambda_rd.
     """
     arrays = {name: variable.numpy() for name, variable in network.named_variables().items()}
-    arrays |= {f"coding/{name}": value for name, value in network.coding_tables().items()}
+    arrays |= {f"coding/{name}": value for name, value in network.prior.coding_tables().items()}
     description = {"format": FORMAT, "num_filters": network.num_filters}
     digest = save_tensors(folder / "model.safetensors", arrays, description)
     # config.json is small, so it also stands for the weights where Snakemake

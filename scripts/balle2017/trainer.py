@@ -11,6 +11,7 @@ from balle2017.errors import WorkError
 from balle2017.losses import RateDistortion, compute_rate_distortion_loss
 from balle2017.model import STRIDE, Balle2017FactorizedPrior
 from balle2017.model_io import assign_variables
+from balle2017.optimizer import Adam
 from balle2017.settings import TrainingSettings
 from balle2017.tensors import save_tensors
 
@@ -41,41 +42,28 @@ class Trainer:
         self.sums = np.zeros(3)  # loss, bpp, mse of the epoch so far
         self.seconds = 0.0
         self.stopping = EarlyStopping(settings.early_stopping_patience)
-        self.network = Balle2017FactorizedPrior(settings.num_filters, policy, settings.latent_gain)
+        self.network = Balle2017FactorizedPrior(
+            settings.num_filters, policy, settings.latent_gain, fused=True
+        )
         self.variables = self.network.named_variables()
         # Validation and export use float32 layers with the same weights.
         self._float32 = self.network
         if policy != "float32":
             self._float32 = Balle2017FactorizedPrior(settings.num_filters)
         self._loss_scale = FLOAT16_LOSS_SCALE if policy == "mixed_float16" else 1.0
-        self._groups = self._group_variables()
+        self._optimizer = Adam(self.variables)
         self._train_step = tf.function(self._step)
         self._validation_step = tf.function(self._validate_batch, reduce_retracing=True)
 
-    def _group_variables(self) -> list[tuple[tf.keras.optimizers.Adam, float, list[str]]]:
-        """Return an optimizer, its relative learning rate and its variables, for each group.
+    def _rate_factor(self, name: str) -> float:
+        """Return a variable's learning rate relative to that of the kernels.
 
         GDN stores the square roots of its parameters: what is pushed to zero
         stays there, so it learns more slowly than the rest.
         """
-
-        def group_of(name: str) -> str:
-            if name.startswith("prior/"):
-                return "prior"
-            return "gdn" if "gdn_" in name else "convolution"
-
-        factors = {
-            "convolution": 1.0,
-            "gdn": self.settings.gdn_lr_factor,
-            "prior": self.settings.prior_lr_factor,
-        }
-        groups = []
-        for group, factor in factors.items():
-            names = [name for name in self.variables if group_of(name) == group]
-            optimizer = tf.keras.optimizers.Adam(name=group)
-            optimizer.build([self.variables[name] for name in names])
-            groups.append((optimizer, factor, names))
-        return groups
+        if name.startswith("prior/"):
+            return self.settings.prior_lr_factor
+        return self.settings.gdn_lr_factor if name.endswith(("/beta", "/gamma")) else 1.0
 
     def _step(self, step: tf.Tensor, patches: tf.Tensor, rate: tf.Tensor) -> RateDistortion:
         """Take one optimizer step; every argument decides the result, nothing else does."""
@@ -97,9 +85,8 @@ class Trainer:
         if settings.clip_norm is not None:
             clipped, _ = tf.clip_by_global_norm(list(gradients.values()), settings.clip_norm)
             gradients = dict(zip(gradients, clipped, strict=True))
-        for optimizer, factor, names in self._groups:
-            optimizer.learning_rate.assign(rate * factor)
-            optimizer.apply_gradients([(gradients[name], self.variables[name]) for name in names])
+        rates = {name: rate * self._rate_factor(name) for name in self.variables}
+        self._optimizer.apply(gradients, rates, step)
         return result
 
     def train_step(self, step: tf.Tensor, patches: tf.Tensor) -> RateDistortion:
@@ -138,7 +125,7 @@ class Trainer:
             Means over the patches, and uint8 [keep, patch, patch, 3].
         """
         self._update_float32()
-        offset = tf.constant(self.network.quantization_offset())
+        offset = tf.constant(self.network.prior.quantization_offset())
         sums, kept = np.zeros(3), []
         for start in range(0, len(patches), self.settings.batch_size):
             batch = patches[start : start + self.settings.batch_size]
@@ -155,19 +142,11 @@ class Trainer:
         """Return a copy of the trained variables."""
         return {name: variable.numpy() for name, variable in self.variables.items()}
 
-    def _optimizer_variables(self) -> dict[str, tf.Variable]:
-        return {
-            f"{optimizer.name}/{index}": variable
-            for optimizer, _, _ in self._groups
-            for index, variable in enumerate(optimizer.variables)
-        }
-
     def save(self, path: Path, fingerprint: dict) -> None:
         """Write the whole state, so that a run loaded from it cannot be told apart."""
         arrays = {f"weights/{name}": value for name, value in self.weights().items()}
         arrays |= {
-            f"optimizer/{name}": value.numpy()
-            for name, value in self._optimizer_variables().items()
+            f"optimizer/{name}": value.numpy() for name, value in self._optimizer.variables.items()
         }
         arrays |= {f"best/{name}": value for name, value in self.stopping.best_weights.items()}
         arrays["sums"] = self.sums
@@ -193,7 +172,7 @@ class Trainer:
             }
 
         assign_variables(self.variables, part("weights/"), path)
-        assign_variables(self._optimizer_variables(), part("optimizer/"), path)
+        assign_variables(self._optimizer.variables, part("optimizer/"), path)
         self.sums = arrays["sums"].copy()
         self.step = description["step"]
         self.seconds = description["seconds"]

@@ -3,8 +3,10 @@ import sys
 
 import numpy as np
 import pytest
+from balle2017.convolution import FromLatents, PixelsDown, PixelsUp, Up, from_blocks, to_blocks
 from balle2017.errors import InputError
 from balle2017.files import read_json, write_json
+from balle2017.gdn import GDN
 from balle2017.kernels import FourierKernel, fourier_basis
 from balle2017.losses import compute_rate_distortion_loss
 from balle2017.model import Balle2017FactorizedPrior, latent_shape
@@ -56,57 +58,174 @@ def test_shapes(tensorflow, size, latents):
     assert decoded.dtype == tensorflow.float32
 
 
-def test_layers_equal_the_default_ones_of_tensorflow_compression(tensorflow):
-    """Explicit padding, which tfc uses by default, gives the same values."""
+def tfc_layer(convolution, gdn):
+    """Build tfc's default layer with the weights of ours, kernels turned by 180 degrees."""
     import tensorflow_compression as tfc
 
+    up = isinstance(convolution, Up | PixelsUp | FromLatents)
+    stride = 4 if isinstance(convolution, PixelsUp | PixelsDown) else 2
+    coefficients = convolution.kernel.coefficients.numpy()
+    size = round(len(coefficients) ** 0.5)
+    filters = 3 if isinstance(convolution, PixelsUp) else 8
+    kernel = (fourier_basis(size) @ coefficients).reshape(
+        (size, size, filters, -1) if up else (size, size, -1, filters)
+    )
+    kernel = kernel.transpose(0, 1, 3, 2) if up else kernel
+    bias = getattr(gdn or convolution, "bias", None)
+    activation = gdn and tfc.GDN(inverse=up, beta_parameter=gdn.beta, gamma_parameter=gdn.gamma)
+    return tfc.SignalConv2D(
+        filters,
+        (size, size),
+        corr=not up,
+        strides_down=1 if up else stride,
+        strides_up=stride if up else 1,
+        padding="same_zeros",
+        extra_pad_end=True,
+        use_bias=bias is not None,
+        kernel_parameter=tf_constant(kernel[::-1, ::-1]),
+        bias_parameter="variable" if bias is None else bias,
+        activation=activation,
+    )
+
+
+def tf_constant(array):
+    import tensorflow as tf
+
+    return tf.constant(np.ascontiguousarray(array))
+
+
+@pytest.fixture
+def random_network(tensorflow):
+    """Return 8 filters with every parameter off its symmetric start."""
     network = Balle2017FactorizedPrior(8)
-    pixels = tensorflow.random.stateless_uniform((1, 64, 48, 3), (1, 2), -0.5, 0.5)
-    for transform, value in ((network.analysis, pixels), (network.synthesis, None)):
-        value = network.analysis(pixels) if value is None else value
-        expected = value
-        for layer in transform.layers:
-            reference = tfc.SignalConv2D(
-                layer.filters,
-                layer.kernel_support,
-                corr=layer.corr,
-                strides_down=layer.strides_down,
-                strides_up=layer.strides_up,
-                padding="same_zeros",
-                extra_pad_end=True,
-                use_bias=layer.use_bias,
-                kernel_parameter=layer.kernel,
-                bias_parameter=layer.bias if layer.use_bias else "variable",
-                activation=layer.activation,
-            )
-            expected = reference(expected)
-        actual = transform(value)
-        scale = float(tensorflow.reduce_max(tensorflow.abs(expected)))
-        np.testing.assert_allclose(actual, expected, atol=1e-4 * scale)
+    rng = np.random.default_rng(1)
+    for name, variable in network.named_variables().items():
+        if "/conv" not in name or "bias" in name:
+            noise = rng.uniform(0.01, 0.2, variable.shape).astype(np.float32)
+            variable.assign_add(noise)
+    return network
+
+
+@pytest.mark.parametrize("size", [(64, 48), (16, 16)])
+@pytest.mark.parametrize("name", ["analysis", "synthesis"])
+def test_layers_equal_the_default_ones_of_tensorflow_compression(random_network, name, size):
+    """Ours see the picture turned by 180 degrees, where padding needs no pass of its own."""
+    transform = getattr(random_network, name)
+    rng = np.random.default_rng(2)
+    shape = (2, *size, 3) if name == "analysis" else (2, size[0] // 16, size[1] // 16, 8)
+    value = rng.uniform(-0.5, 0.5, shape).astype(np.float32)
+    convolutions, gdns = transform.layers[::2], [*transform.layers[1::2], None]
+    expected = value
+    for convolution, gdn in zip(convolutions, gdns, strict=True):
+        expected = tfc_layer(convolution, gdn)(expected)
+    actual = transform(value[:, ::-1, ::-1])[:, ::-1, ::-1]
+    np.testing.assert_allclose(actual, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("fused", [False, True])
+def test_gdn_and_its_gradients_equal_those_of_tensorflow_compression(tensorflow, inverse, fused):
+    import tensorflow_compression as tfc
+
+    ours = GDN("gdn", 8, "float32", inverse, fused)
+    rng = np.random.default_rng(3)
+    ours.beta.variable.assign_add(rng.uniform(0, 1, 8).astype(np.float32))
+    ours.gamma.variable.assign_add(rng.uniform(0, 0.3, (8, 8)).astype(np.float32))
+    reference = tfc.GDN(inverse=inverse, beta_parameter=ours.beta, gamma_parameter=ours.gamma)
+    ours.bias.assign(rng.normal(size=8).astype(np.float32))
+    x = tensorflow.constant(rng.normal(size=(2, 3, 4, 8)).astype(np.float32))
+    weights = rng.normal(size=x.shape).astype(np.float32)
+    variables = [ours.bias, ours.beta.variable, ours.gamma.variable]
+    results = []
+    for apply in (lambda: ours(x), lambda: reference(x + ours.bias)):
+        with tensorflow.GradientTape() as tape:
+            tape.watch(x)
+            y = apply()
+            total = tensorflow.reduce_sum(y * weights)
+        results.append([y, *tape.gradient(total, [x, *variables])])
+    for actual, expected in zip(*results, strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(actual, expected, atol=1e-5 * scale)
+
+
+def test_bits_and_their_gradients_are_those_of_the_distribution(random_network, tensorflow):
+    prior = random_network.prior
+    rng = np.random.default_rng(4)
+    # From the middle far into the tails, where probabilities underflow.
+    latents = tensorflow.constant((rng.normal(size=(3, 5, 4, 8)) * 40).astype(np.float32))
+    variables = list(prior.named_variables().values())
+    results = []
+    for bits in (
+        lambda: prior.bits(latents),
+        lambda: tensorflow.reduce_sum(prior.distribution.log_prob(latents), (1, 2, 3)) / -np.log(2),
+    ):
+        with tensorflow.GradientTape() as tape:
+            tape.watch(latents)
+            value = bits()
+        results.append([value, *tape.gradient(value, [latents, *variables])])
+    for actual, expected in zip(*results, strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * scale)
+
+
+def test_mixed_precision_differs_little_and_its_gradients_point_the_same_way(tensorflow):
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(0, 256, (2, 64, 64, 3)).astype(np.float32)
+    noise = rng.uniform(-0.5, 0.5, (2, 4, 4, 16)).astype(np.float32)
+    results = []
+    for policy in ("float32", "mixed_bfloat16"):
+        tensorflow.keras.utils.set_random_seed(7)
+        network = Balle2017FactorizedPrior(16, policy, latent_gain=10, fused=True)
+        with tensorflow.GradientTape() as tape:
+            reconstruction, bits = network(pixels, noise)
+            loss = compute_rate_distortion_loss(pixels, reconstruction, bits, 0.01).loss
+        gradients = tape.gradient(loss, network.named_variables())
+        results.append((float(loss), {name: g.numpy().ravel() for name, g in gradients.items()}))
+    (full, full_gradients), (mixed, mixed_gradients) = results
+    assert abs(full - mixed) < 0.01 * full
+    for name, gradient in full_gradients.items():
+        other = mixed_gradients[name]
+        cosine = gradient @ other / (np.linalg.norm(gradient) * np.linalg.norm(other))
+        assert cosine > 0.99, name
+
+
+def test_edges_are_extended_by_repeating_the_last_pixels(tensorflow):
+    network = Balle2017FactorizedPrior(8)
+    pixels = np.random.default_rng(1).integers(0, 256, (1, 21, 30, 3), np.uint8)
+    extended = np.pad(pixels, ((0, 0), (0, 11), (0, 2), (0, 0)), mode="edge")
+    np.testing.assert_array_equal(network.analyze(pixels), network.analyze(extended))
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_blocks_and_back(tensorflow, stride):
+    pixels = np.arange(2 * 8 * 12 * 3).reshape(2, 8, 12, 3)
+    blocks = to_blocks(pixels, stride)
+    np.testing.assert_array_equal(blocks, tensorflow.nn.space_to_depth(pixels, stride))
+    np.testing.assert_array_equal(from_blocks(blocks, stride), pixels)
 
 
 def test_rounding_grid_is_the_one_of_the_coding_tables(tensorflow):
     network = Balle2017FactorizedPrior(8)
     np.testing.assert_array_equal(
-        network.quantization_offset(), network.coding_tables()["quantization_offset"]
+        network.prior.quantization_offset(), network.prior.coding_tables()["quantization_offset"]
     )
 
 
 def test_rate_is_that_of_the_prior(tensorflow):
     """The prior's probabilities of all integers around the median sum to one."""
     network = Balle2017FactorizedPrior(8)
-    offset = network.quantization_offset()
+    offset = network.prior.quantization_offset()
     grid = np.arange(-3000, 3001, dtype=np.float32)[:, None] + offset
-    np.testing.assert_allclose(network.prior.prob(grid).numpy().sum(0), 1, atol=1e-2)
+    np.testing.assert_allclose(network.prior.distribution.prob(grid).numpy().sum(0), 1, atol=1e-2)
 
 
 def test_mixed_precision_keeps_latents_and_pixels_in_float32(tensorflow):
     network = Balle2017FactorizedPrior(8, "mixed_bfloat16")
     latents = network.analyze(np.zeros((1, 32, 32, 3), np.uint8))
     assert latents.dtype == tensorflow.float32
-    assert network.analysis.layers[-1].compute_dtype == "float32"
-    assert network.synthesis.layers[0].compute_dtype == "float32"
-    assert network.analysis.layers[0].compute_dtype == "bfloat16"
+    assert network.analysis.layers[-1].dtype == "float32"
+    assert network.synthesis.layers[0].dtype == "float32"
+    assert network.analysis.layers[0].dtype == "bfloat16"
 
 
 def test_every_variable_is_named(tensorflow):
@@ -162,11 +281,11 @@ def test_a_wrong_shape_is_named(small_model, tmp_path):
     folder = copy_model(small_model, tmp_path / "m")
     path = folder / "model.safetensors"
     arrays, description, _ = load_tensors(path)
-    arrays["analysis/conv_0/bias"] = np.zeros(9, np.float32)
+    arrays["analysis/gdn_0/bias"] = np.zeros(9, np.float32)
     digest = save_tensors(path, arrays, description)
     config = read_json(folder / "config.json")
     write_json(folder / "config.json", config | {"model_sha256": digest})
-    with pytest.raises(InputError, match=r"analysis/conv_0/bias is float32\[9\], expected .*\[8\]"):
+    with pytest.raises(InputError, match=r"analysis/gdn_0/bias is float32\[9\], expected .*\[8\]"):
         load_model(folder)
 
 
