@@ -42,10 +42,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--clear_checkpoints", action="store_true", help="delete checkpoints after the export"
     )
     run.add_argument(
-        "--check_numerics", action="store_true", help="stop at the first NaN or Inf and name it"
+        "--check_numerics",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="stop at the first NaN or infinity and name the tensor",
     )
     run.add_argument(
         "--log_images_every", type=int, default=5, metavar="N", help="epochs; 0: never"
+    )
+    run.add_argument(
+        "--test_dir", type=Path, metavar="DIR", help="test the finished model on these images"
     )
     run.add_argument("--num_images_to_log", type=int, default=4, metavar="N", help="pictures")
     args = parser.parse_args(argv)
@@ -95,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_numerics=args.check_numerics,
         log_images_every=args.log_images_every,
         num_images_to_log=args.num_images_to_log,
+        test_dir=args.test_dir,
     )
     train(training, train_list, val_list, options, log=lambda line: print(line, flush=True))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from balle2017.files import atomic_path
+from balle2017.files import atomic_path, read_json, write_json
 
 
 class KeepLastNCheckpoints:
@@ -18,6 +18,7 @@ class KeepLastNCheckpoints:
         """Watch `folder`; nothing is deleted before `on_checkpoint`."""
         self._folder = Path(folder)
         self._keep = keep
+        self.failure_path = self._folder / "diverged.json"
 
     def path(self, step: int) -> Path:
         """Return the file of the checkpoint after `step` steps."""
@@ -33,9 +34,18 @@ class KeepLastNCheckpoints:
             path.unlink()
 
     def clear(self) -> None:
-        """Delete all of them."""
+        """Delete all of them, and the record of a failure."""
         for path in self.newest_first():
             path.unlink()
+        self.failure_path.unlink(missing_ok=True)
+
+    def record_failure(self, message: str, fingerprint: dict) -> None:
+        """Note why a run with this fingerprint cannot go on."""
+        write_json(self.failure_path, {"message": message, "fingerprint": fingerprint})
+
+    def failure(self) -> dict | None:
+        """Return what `record_failure` noted, if anything."""
+        return read_json(self.failure_path) if self.failure_path.is_file() else None
 
 
 class EarlyStopping:
@@ -77,10 +87,15 @@ class ImageLoggingCallback:
         """Tell whether this epoch's reconstructions are to be saved."""
         return self._count > 0 and self._every > 0 and epoch % self._every == 0
 
-    def on_epoch_end(self, epoch: int, originals: np.ndarray, reconstructions: np.ndarray) -> None:
-        """Write the first pictures, uint8 [n, height, width, 3] each, as one PNG a pair."""
-        pairs = zip(originals[: self._count], reconstructions[: self._count], strict=True)
+    def on_epoch_end(
+        self, epoch: int, originals: np.ndarray, reconstructions: np.ndarray
+    ) -> list[np.ndarray]:
+        """Write and return the first pictures, uint8 [n, height, width, 3] each, as pairs."""
+        originals, reconstructions = originals[: self._count], reconstructions[: self._count]
+        pairs = [
+            np.concatenate(pair, axis=1) for pair in zip(originals, reconstructions, strict=True)
+        ]
         for index, pair in enumerate(pairs):
-            path = self._folder / f"epoch-{epoch:04d}-{index}.png"
-            with atomic_path(path) as temporary:
-                Image.fromarray(np.concatenate(pair, axis=1)).save(temporary)
+            with atomic_path(self._folder / f"epoch-{epoch:04d}-{index}.png") as temporary:
+                Image.fromarray(pair).save(temporary)
+        return pairs

@@ -26,7 +26,7 @@ class Codec:
         """
         self.model = load_model(model)
         self._network = self.model.network
-        self._channels = self._network.num_filters
+        self._channels = self._network.num_latents
         tables = self.model.tables
         self._offset = tf.constant(tables["quantization_offset"])
         self._coder = tfc.ContinuousBatchedEntropyModel(

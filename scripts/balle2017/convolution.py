@@ -7,25 +7,12 @@ memory. The two stride-4 layers at the pixels run without a stride, over blocks 
 4x4 pixels taken as channels: three channels are too few for a fast kernel.
 """
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from balle2017.kernels import FourierKernel
-
-
-def initial_kernel(support: int, channels: tuple[int, int], gain: float = 1.0) -> np.ndarray:
-    """Draw a kernel, float32 [support, support, *channels], from TensorFlow's seed.
-
-    As variance scaling does: a truncated normal with variance gain**2 / fan_in,
-    where channels[0] are the inputs.
-    """
-    fan_in = support**2 * channels[0]
-    stddev = gain / math.sqrt(fan_in) / 0.8796  # what truncation leaves of it
-    initializer = tf.keras.initializers.TruncatedNormal(stddev=stddev)
-    return initializer((support, support, *channels)).numpy()
 
 
 def to_blocks(pixels: tf.Tensor, stride: int) -> tf.Tensor:
@@ -89,21 +76,32 @@ def _precise(convolve: Callable, gradient: Callable, dtype: tf.DType) -> Callabl
     return apply
 
 
-class _Convolution(tf.Module):
-    """A kernel, and the type it is applied in; the bias is the next layer's."""
+class Convolution(tf.Module):
+    """A trained kernel, and the type it is applied in.
 
-    def __init__(self, name: str, kernel: FourierKernel, dtype: tf.DType = tf.float32):
+    There is no bias: GDN adds it.
+    """
+
+    #: 4 for the layers over blocks of 4x4 pixels.
+    stride = 1
+
+    def __init__(self, name: str, kernel: np.ndarray, dtype: tf.DType):
+        """Start from a kernel, float32.
+
+        Args:
+            name: of the layer.
+            kernel: [k, k, inputs, outputs], or [k, k, outputs, inputs] if transposed.
+            dtype: type of computation and result.
+        """
         super().__init__(name=name)
-        self.kernel = kernel
+        self.kernel = FourierKernel(kernel, self.stride)
         self.dtype = tf.as_dtype(dtype)
 
 
-class PixelsDown(_Convolution):
-    """9x9 convolution of pixels with stride 4: [n, h, w, 3] to [n, h / 4, w / 4, filters]."""
+class PixelsDown(Convolution):
+    """9x9 convolution with stride 4: [n, h, w, 3] to [n, h / 4, w / 4, outputs]."""
 
-    def __init__(self, name: str, filters: int, dtype: tf.DType):
-        """Draw the kernel; `dtype` is the type of computation and result."""
-        super().__init__(name, FourierKernel(initial_kernel(9, (3, filters)), 4), dtype)
+    stride = 4
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """Convolve; h and w must be multiples of 4."""
@@ -111,18 +109,18 @@ class PixelsDown(_Convolution):
         return tf.nn.conv2d(blocks, tf.cast(self.kernel(), self.dtype), 1, "SAME")
 
 
-class PixelsUp(_Convolution):
-    """9x9 transposed convolution with stride 4: [n, h, w, filters] to [n, 4 h, 4 w, 3].
+class PixelsUp(Convolution):
+    """9x9 transposed convolution with stride 4: [n, h, w, inputs] to [n, 4 h, 4 w, 3].
 
     Attributes:
         bias: variable, float32 [3].
     """
 
-    def __init__(self, name: str, filters: int, dtype: tf.DType):
-        """Draw the kernel; `dtype` is the type of computation and result."""
-        # Each output sees a 16th of the kernel: 4 times the gain keeps the scale.
-        kernel = initial_kernel(9, (filters, 3), gain=4)
-        super().__init__(name, FourierKernel(kernel.transpose(0, 1, 3, 2), 4), dtype)
+    stride = 4
+
+    def __init__(self, name: str, kernel: np.ndarray, dtype: tf.DType):
+        """See `Convolution`."""
+        super().__init__(name, kernel, dtype)
         self.bias = tf.Variable(tf.zeros(3), name="bias")
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
@@ -135,37 +133,28 @@ class PixelsUp(_Convolution):
         return from_blocks(tf.nn.bias_add(blocks, bias), 4)
 
 
-class Down(_Convolution):
-    """5x5 convolution with stride 2: [n, h, w, c] to [n, h / 2, w / 2, c]."""
-
-    def __init__(self, name: str, filters: int, dtype: tf.DType):
-        """Draw the kernel; `dtype` is the type of computation and result."""
-        super().__init__(name, FourierKernel(initial_kernel(5, (filters,) * 2)), dtype)
+class Down(Convolution):
+    """5x5 convolution with stride 2: [n, h, w, inputs] to [n, h / 2, w / 2, outputs]."""
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """Convolve; h and w must be multiples of 2."""
         return _down(tf.cast(x, self.dtype), tf.cast(self.kernel(), self.dtype))
 
 
-class Up(_Convolution):
-    """5x5 transposed convolution with stride 2: [n, h, w, c] to [n, 2 h, 2 w, c]."""
-
-    def __init__(self, name: str, filters: int, dtype: tf.DType):
-        """Draw the kernel; `dtype` is the type of computation and result."""
-        kernel = initial_kernel(5, (filters,) * 2, gain=2)
-        super().__init__(name, FourierKernel(kernel.transpose(0, 1, 3, 2)), dtype)
+class Up(Convolution):
+    """5x5 transposed convolution with stride 2: [n, h, w, inputs] to [n, 2 h, 2 w, outputs]."""
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """Convolve."""
         return _up(tf.cast(x, self.dtype), tf.cast(self.kernel(), self.dtype))
 
 
-class ToLatents(_Convolution):
-    """`Down` into the latents, always float32."""
+class ToLatents(Convolution):
+    """`Down` in float32, with gradients computed in another type."""
 
-    def __init__(self, name: str, filters: int, gradient_dtype: tf.DType, gain: float):
-        """Draw the kernel with a gain; gradients are computed in `gradient_dtype`."""
-        super().__init__(name, FourierKernel(initial_kernel(5, (filters,) * 2, gain)))
+    def __init__(self, name: str, kernel: np.ndarray, gradient_dtype: tf.DType):
+        """See `Convolution`."""
+        super().__init__(name, kernel, tf.float32)
         self._convolve = _precise(_down, _down_gradient, tf.as_dtype(gradient_dtype))
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
@@ -173,13 +162,12 @@ class ToLatents(_Convolution):
         return self._convolve(tf.cast(x, tf.float32), self.kernel())
 
 
-class FromLatents(_Convolution):
-    """`Up` from the latents, always float32."""
+class FromLatents(Convolution):
+    """`Up` in float32, with gradients computed in another type."""
 
-    def __init__(self, name: str, filters: int, gradient_dtype: tf.DType, gain: float):
-        """Draw the kernel with a gain; gradients are computed in `gradient_dtype`."""
-        kernel = initial_kernel(5, (filters,) * 2, 2 * gain)
-        super().__init__(name, FourierKernel(kernel.transpose(0, 1, 3, 2)))
+    def __init__(self, name: str, kernel: np.ndarray, gradient_dtype: tf.DType):
+        """See `Convolution`."""
+        super().__init__(name, kernel, tf.float32)
         self._convolve = _precise(_up, _up_gradient, tf.as_dtype(gradient_dtype))
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:

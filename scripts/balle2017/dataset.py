@@ -95,7 +95,12 @@ def _sync_and_close(file: BinaryIO) -> None:
 
 
 class ImageStore:
-    """The pictures named by a split list, mapped into memory."""
+    """The pictures named by a split list, mapped into memory.
+
+    Attributes:
+        names: of the pictures.
+        manifest: of the dataset they come from, if it is there.
+    """
 
     def __init__(self, list_path: Path):
         """Open a list as `split_images` writes it: name, width, height, shard, offset.
@@ -109,6 +114,7 @@ class ImageStore:
         except FileNotFoundError:
             raise InputError(f"image list {list_path} does not exist") from None
         self.names: list[str] = []
+        self.manifest: Path | None = None
         self._pictures: list[np.ndarray] = []
         shards: dict[str, np.memmap] = {}
         for row in rows:
@@ -122,6 +128,8 @@ class ImageStore:
                 if not path.is_file():
                     raise InputError(f"{list_path} names {path}, which does not exist")
                 shards[shard] = np.memmap(path, np.uint8, "r")
+                manifest = path.parent.parent / "manifest.csv"
+                self.manifest = manifest if manifest.is_file() else None
             size = height * width * 3
             data = shards[shard][offset : offset + size]
             if data.size != size:

@@ -13,6 +13,10 @@ class WorkError(Exception):
     exit_status = 1
 
 
+class DivergedError(WorkError):
+    """Training met a number that is not finite, and would meet it again."""
+
+
 class Interrupted(Exception):  # noqa: N818 - an interruption is not an error
     """Stopped on request after a checkpoint; run again to go on (exit 3)."""
 

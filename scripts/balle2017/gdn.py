@@ -11,6 +11,8 @@ from collections.abc import Callable
 import tensorflow as tf
 import tensorflow_compression as tfc
 
+_GAMMA_BESIDE_DIAGONAL = 0.002
+
 
 def _in_float32(function: Callable) -> Callable:
     """Compute in float32, and return the first argument's type."""
@@ -60,7 +62,9 @@ class GDN(tf.Module):
     def __init__(
         self, name: str, channels: int, dtype: tf.DType, inverse: bool = False, fused: bool = False
     ):
-        """Start as tfc.GDN does: beta 1, gamma 0.1 on the diagonal.
+        """Start as tfc.GDN does, with beta 1 and gamma 0.1 on the diagonal, but not at 0 beside it.
+
+        The parameters are stored as square roots: at 0 they have no gradient.
 
         Args:
             name: of the module.
@@ -72,7 +76,8 @@ class GDN(tf.Module):
         super().__init__(name=name)
         self.bias = tf.Variable(tf.zeros(channels), name="bias")
         self.beta = tfc.GDNParameter(tf.ones(channels), minimum=1e-6, name="beta")
-        self.gamma = tfc.GDNParameter(0.1 * tf.eye(channels), name="gamma")
+        gamma = 0.1 * tf.eye(channels) + _GAMMA_BESIDE_DIAGONAL
+        self.gamma = tfc.GDNParameter(gamma, name="gamma")
         self.dtype = tf.as_dtype(dtype)
         self._passes = (_COMPILED if fused else _PASSES)[inverse]
         self._apply = tf.custom_gradient(self._with_gradient)
@@ -81,6 +86,16 @@ class GDN(tf.Module):
         """Normalize [n, h, w, channels]."""
         x, bias = tf.cast(x, self.dtype), tf.cast(self.bias, self.dtype)
         return self._apply(x, bias, self.beta(self.dtype), self.gamma(self.dtype))
+
+    def signal_share(self, x: tf.Tensor) -> tf.Tensor:
+        """Return which part of the normalization follows the signal, float32 scalar.
+
+        The mean of 1 - beta / (beta + gamma |x|): 0 where the layer is linear,
+        that is, dead.
+        """
+        magnitude = tf.abs(tf.cast(x, tf.float32) + self.bias)
+        normalization = self.beta() + tf.linalg.matmul(magnitude, self.gamma())
+        return tf.reduce_mean(1 - self.beta() / normalization)
 
     def _with_gradient(self, x: tf.Tensor, bias: tf.Tensor, beta: tf.Tensor, gamma: tf.Tensor):
         channels = gamma.shape[0]

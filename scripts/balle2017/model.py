@@ -1,11 +1,14 @@
 """The model of 2017: analysis transform, factorized prior, synthesis transform."""
 
+import itertools
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from balle2017.convolution import Down, FromLatents, PixelsDown, PixelsUp, ToLatents, Up
 from balle2017.gdn import GDN
+from balle2017.initialization import initial_kernels
 from balle2017.prior import FactorizedPrior
 
 #: The analysis transform reduces each side by this factor.
@@ -59,49 +62,39 @@ class BalleEncoder(_Transform):
     """Analysis transform (paper, section 3): three convolutions, GDN between them.
 
     Maps centred pixels, float [n, height, width, 3] in [-1/2, 1/2), to float32
-    latents [n, height / 16, width / 16, num_filters].
+    latents [n, height / 16, width / 16, num_latents].
     """
 
-    def __init__(
-        self,
-        num_filters: int,
-        dtype: tf.DType = tf.float32,
-        latent_gain: float = 1.0,
-        fused: bool = False,
-    ):
+    def __init__(self, kernels: dict[str, np.ndarray], dtype: tf.DType, fused: bool):
         """Build the layers; the last one computes in float32 whatever the type."""
         super().__init__(name="analysis")
+        first, second, third = (kernels[f"analysis/conv_{index}"] for index in range(3))
         self.layers = [
-            PixelsDown("conv_0", num_filters, dtype),
-            GDN("gdn_0", num_filters, dtype, fused=fused),
-            Down("conv_1", num_filters, dtype),
-            GDN("gdn_1", num_filters, dtype, fused=fused),
+            PixelsDown("conv_0", first, dtype),
+            GDN("gdn_0", first.shape[3], dtype, fused=fused),
+            Down("conv_1", second, dtype),
+            GDN("gdn_1", second.shape[3], dtype, fused=fused),
             # The latents are rounded to integers: bfloat16 would be too coarse.
-            ToLatents("conv_2", num_filters, dtype, latent_gain),
+            ToLatents("conv_2", third, dtype),
         ]
 
 
 class BalleDecoder(_Transform):
     """Synthesis transform (paper, section 3): the analysis transform mirrored, with IGDN.
 
-    Maps latents [n, h, w, num_filters] to centred pixels [n, 16 * h, 16 * w, 3].
+    Maps latents [n, h, w, num_latents] to centred pixels [n, 16 * h, 16 * w, 3].
     """
 
-    def __init__(
-        self,
-        num_filters: int,
-        dtype: tf.DType = tf.float32,
-        latent_gain: float = 1.0,
-        fused: bool = False,
-    ):
+    def __init__(self, kernels: dict[str, np.ndarray], dtype: tf.DType, fused: bool):
         """Build the layers; the first one computes in float32 whatever the type."""
         super().__init__(name="synthesis")
+        first, second, third = (kernels[f"synthesis/conv_{index}"] for index in range(3))
         self.layers = [
-            FromLatents("conv_0", num_filters, dtype, 1 / latent_gain),
-            GDN("igdn_0", num_filters, dtype, inverse=True, fused=fused),
-            Up("conv_1", num_filters, dtype),
-            GDN("igdn_1", num_filters, dtype, inverse=True, fused=fused),
-            PixelsUp("conv_2", num_filters, dtype),
+            FromLatents("conv_0", first, dtype),
+            GDN("igdn_0", first.shape[2], dtype, inverse=True, fused=fused),
+            Up("conv_1", second, dtype),
+            GDN("igdn_1", second.shape[2], dtype, inverse=True, fused=fused),
+            PixelsUp("conv_2", third, dtype),
         ]
 
 
@@ -109,6 +102,8 @@ class Balle2017FactorizedPrior(tf.Module):
     """The whole model: transforms and a fully factorized prior over the latents.
 
     Attributes:
+        num_filters: channels inside the transforms.
+        num_latents: channels of the latents; the paper's model has num_filters.
         analysis: `BalleEncoder`.
         synthesis: `BalleDecoder`.
         prior: `FactorizedPrior`, one density per channel, float32.
@@ -117,25 +112,30 @@ class Balle2017FactorizedPrior(tf.Module):
     def __init__(
         self,
         num_filters: int,
+        num_latents: int | None = None,
         policy: str = "float32",
+        initialization: str = "random",
         latent_gain: float = 1.0,
         fused: bool = False,
     ):
         """Build all variables; seed TensorFlow before for a reproducible start.
 
         Args:
-            num_filters: channels of the transforms and the latents.
+            num_filters: channels inside the transforms.
+            num_latents: channels of the latents; none: num_filters.
             policy: Keras precision policy of the inner layers.
-            latent_gain: factor on the latents' scale at the start; the first
-                synthesis layer starts with its inverse.
+            initialization: see `initial_kernels`.
+            latent_gain: see `initial_kernels`.
             fused: compile elementwise passes, which pays where shapes do not change.
         """
         super().__init__(name="balle2017")
-        dtype = tf.keras.mixed_precision.Policy(policy).compute_dtype
         self.num_filters = num_filters
-        self.analysis = BalleEncoder(num_filters, dtype, latent_gain, fused)
-        self.synthesis = BalleDecoder(num_filters, dtype, latent_gain, fused)
-        self.prior = FactorizedPrior(num_filters)
+        self.num_latents = num_latents or num_filters
+        kernels = initial_kernels(num_filters, self.num_latents, initialization, latent_gain)
+        dtype = tf.keras.mixed_precision.Policy(policy).compute_dtype
+        self.analysis = BalleEncoder(kernels, dtype, fused)
+        self.synthesis = BalleDecoder(kernels, dtype, fused)
+        self.prior = FactorizedPrior(self.num_latents)
 
     def analyze(self, pixels: tf.Tensor, watch: Watch = _unwatched) -> tf.Tensor:
         """Map pixels on 0..255, any type, [n, height, width, 3], to float32 latents.
@@ -178,19 +178,31 @@ class Balle2017FactorizedPrior(tf.Module):
         bits = watch("bits", self.prior.bits(noisy))
         return self.synthesize(noisy, pixels.shape[1], pixels.shape[2], watch), bits
 
-    def quantized(self, pixels: tf.Tensor, offset: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def quantized(
+        self, pixels: tf.Tensor, offset: tf.Tensor, watch: Watch = _unwatched
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Run the model of evaluation: rounding, and the rate of the rounded latents.
 
         Args:
             pixels: [n, height, width, 3] on 0..255.
-            offset: `prior.quantization_offset()`, float32 [num_filters].
+            offset: `prior.quantization_offset()`, float32 [num_latents].
+            watch: sees every layer's output.
 
         Returns:
             As `__call__`.
         """
-        latents = tf.round(self.analyze(pixels) - offset) + offset
+        latents = tf.round(self.analyze(pixels, watch) - offset) + offset
         shape = tf.shape(pixels)
-        return self.synthesize(latents, shape[1], shape[2]), self.prior.bits(latents)
+        return self.synthesize(latents, shape[1], shape[2], watch), self.prior.bits(latents)
+
+    def gdn_inputs(self) -> dict[str, GDN]:
+        """Return every GDN under the name of the layer whose output it takes."""
+        return {
+            f"{transform.name}/{before.name}": layer
+            for transform in (self.analysis, self.synthesis)
+            for before, layer in itertools.pairwise(transform.layers)
+            if isinstance(layer, GDN)
+        }
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Return all trained variables under stable, unique names."""

@@ -8,10 +8,11 @@ import tensorflow as tf
 
 from balle2017.errors import DamagedFileError, InputError
 from balle2017.files import read_json, write_json
+from balle2017.find_model import find_model
 from balle2017.model import Balle2017FactorizedPrior
 from balle2017.tensors import load_tensors, save_tensors
 
-FORMAT = "balle2017-model-1"
+FORMAT = "balle2017-model-2"
 
 # Tables of the range coder, stored beside the weights as coding/NAME.
 TABLES = {"cdf": np.int32, "cdf_offset": np.int32, "quantization_offset": np.float32}
@@ -44,24 +45,16 @@ def save_model(folder: Path, network: Balle2017FactorizedPrior, config: dict) ->
     """
     arrays = {name: variable.numpy() for name, variable in network.named_variables().items()}
     arrays |= {f"coding/{name}": value for name, value in network.prior.coding_tables().items()}
-    description = {"format": FORMAT, "num_filters": network.num_filters}
+    description = {
+        "format": FORMAT,
+        "num_filters": network.num_filters,
+        "num_latents": network.num_latents,
+    }
     digest = save_tensors(folder / "model.safetensors", arrays, description)
     # config.json is small, so it also stands for the weights where Snakemake
     # compares files by content.
     write_json(folder / "config.json", {**description, **config, "model_sha256": digest})
     return digest
-
-
-def find_model(folder: Path) -> Path:
-    """Return the folder that holds config.json: `folder` or its `model` subfolder.
-
-    Raises:
-        InputError: neither does.
-    """
-    for candidate in (Path(folder), Path(folder) / "model"):
-        if (candidate / "config.json").is_file():
-            return candidate
-    raise InputError(f"{folder} holds no model (no config.json in it or in its folder model/)")
 
 
 def load_model(folder: Path) -> TrainedModel:
@@ -81,7 +74,9 @@ def load_model(folder: Path) -> TrainedModel:
         raise InputError(str(error)) from None
     if description.get("format") != FORMAT or config.get("model_sha256") != digest:
         raise InputError(f"{path} does not belong to the config.json beside it")
-    network = Balle2017FactorizedPrior(int(description["num_filters"]))
+    network = Balle2017FactorizedPrior(
+        int(description["num_filters"]), int(description["num_latents"])
+    )
     assign_variables(network.named_variables(), arrays, path)
     tables = {
         name: _checked(arrays, f"coding/{name}", None, dtype, path)

@@ -7,12 +7,20 @@ import tensorflow as tf
 from balle2017.errors import InputError
 
 
+def set_threads(threads: int) -> None:
+    """Fix the threads of one operation, and the operations at the same time.
+
+    Sums are split by thread, so the number is part of the result.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
 def configure(threads: int, device: str, seed: int = 0) -> str:
     """Fix threads, determinism, device and seed; call it before any other TensorFlow work.
 
     Args:
-        threads: threads of one operation, and operations at the same time.
-            Sums are split by thread, so the number is part of the result.
+        threads: see `set_threads`.
         device: "auto", "cpu" or "gpu".
         seed: of TensorFlow's own random numbers, which only initial weights use.
 
@@ -22,8 +30,7 @@ def configure(threads: int, device: str, seed: int = 0) -> str:
     Raises:
         InputError: a GPU is asked for and TensorFlow sees none.
     """
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    set_threads(threads)
     gpus = [] if device == "cpu" else tf.config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
         raise InputError(

@@ -7,6 +7,7 @@ the config schema to it.
 import argparse
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from balle2017.errors import InputError
 
 PRECISION_POLICIES = ("float32", "mixed_float16", "mixed_bfloat16", "auto")
 DEVICES = ("auto", "cpu", "gpu")
+INITIALIZATIONS = ("random", "cosine")
 SCHEDULES = ("constant", "cosine")
 
 
@@ -33,18 +35,37 @@ class TrainingSettings:
     batch_size: int = _setting(16, "patches per step", min=1)
     patches_per_image: int = _setting(1, "crops taken each time an image is visited", min=1)
     flip: bool = _setting(True, "mirror half of the patches")
-    num_filters: int = _setting(128, "channels of the transforms and the latents", min=1)
-    latent_gain: float = _setting(
-        1.0, "factor on the latents' scale at the start of training", above=0
+    num_filters: int = _setting(128, "channels of the transforms", min=1)
+    num_latents: int | None = _setting(
+        None, "channels of the latents; none: num_filters, as in the paper", min=1
+    )
+    initialization: str = _setting(
+        "random",
+        "start of the convolutions: random, or as a block cosine transform",
+        choices=INITIALIZATIONS,
+    )
+    latent_gain: float | None = _setting(
+        None,
+        "factor on the latents' scale at the start of training; none: 1, or for cosine "
+        "the quantization step that suits lambda_rd",
+        above=0,
     )
     lambda_rd: float = _setting(
         0.01, "weight of the distortion: loss = bpp + lambda_rd * MSE, pixels on 0..255", above=0
+    )
+    init_from: str | None = _setting(
+        None, "folder of a trained model to start from; none: start anew", metavar="MODEL"
     )
     epochs: int = _setting(100, "epochs; an epoch is steps_per_epoch steps", min=1)
     steps_per_epoch: int = _setting(1000, "steps between validations and checkpoints", min=1)
     learning_rate: float = _setting(1e-4, "Adam's learning rate for the convolutions", above=0)
     prior_lr_factor: float = _setting(1.0, "the prior's learning rate, relative", above=0)
     gdn_lr_factor: float = _setting(1.0, "GDN's learning rate, relative", above=0)
+    relative_lr: bool = _setting(
+        False,
+        "give each kernel a learning rate in proportion to its scale at a random start, "
+        "the first layer's being learning_rate",
+    )
     lr_schedule: str = _setting(
         "constant",
         "course of the learning rate: cosine falls to 1 %% of it by the last step",
@@ -53,6 +74,13 @@ class TrainingSettings:
     warmup_steps: int = _setting(0, "steps over which the learning rate rises from 0", min=0)
     clip_norm: float | None = _setting(
         None, "largest global norm of the gradients; none: no clipping", above=0
+    )
+    average_decay: float | None = _setting(
+        None,
+        "decay per step of a running average of the weights, which is then what is "
+        "validated and exported; none: the weights themselves",
+        above=0,
+        below=1,
     )
     early_stopping_patience: int = _setting(
         10, "epochs without a lower validation loss before the run ends", min=1
@@ -94,27 +122,38 @@ def _problem(item: dataclasses.Field, value: Any) -> str:
         return f"{item.name} is {value}; it must be at least {bounds['min']}"
     if "above" in bounds and value <= bounds["above"]:
         return f"{item.name} is {value}; it must be more than {bounds['above']}"
+    if "below" in bounds and value >= bounds["below"]:
+        return f"{item.name} is {value}; it must be less than {bounds['below']}"
     if "choices" in bounds and value not in bounds["choices"]:
         return f"{item.name} is {value!r}; it must be one of {', '.join(bounds['choices'])}"
     return ""
 
 
-def _optional_float(text: str) -> float | None:
-    return None if text.lower() == "none" else float(text)
+def _optional(number: type) -> Callable[[str], Any]:
+    """Return a converter that also takes "none"."""
+
+    def convert(text: str) -> Any:
+        return None if text.lower() == "none" else number(text)
+
+    # argparse names the type in its error.
+    convert.__name__ = f"{number.__name__} or none"
+    return convert
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give `parser` a flag for every setting."""
     group = parser.add_argument_group("training")
-    types = {"flip": None, "clip_norm": _optional_float}
+    optional = {"num_latents": int, "latent_gain": float, "clip_norm": float}
+    optional |= {"average_decay": float, "init_from": str}
     for item in dataclasses.fields(TrainingSettings):
         options: dict[str, Any] = {"default": item.default, "help": item.metadata["help"]}
         if isinstance(item.default, bool):
             options["action"] = argparse.BooleanOptionalAction
         else:
-            options["type"] = types.get(item.name) or type(item.default)
+            number = optional.get(item.name)
+            options["type"] = _optional(number) if number else type(item.default)
             options["choices"] = item.metadata.get("choices")
-            options["metavar"] = None if options["choices"] else "N"
+            options["metavar"] = None if options["choices"] else item.metadata.get("metavar", "N")
         group.add_argument(f"--{item.name}", **options)
 
 

@@ -1,13 +1,19 @@
 """The state of one training run, and the steps that change it."""
 
 import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from balle2017.callbacks import EarlyStopping
-from balle2017.errors import WorkError
+from balle2017.errors import DivergedError
+from balle2017.initialization import kernel_shapes
+from balle2017.loss_scale import LossScale
 from balle2017.losses import RateDistortion, compute_rate_distortion_loss
 from balle2017.model import STRIDE, Balle2017FactorizedPrior
 from balle2017.model_io import assign_variables
@@ -15,9 +21,23 @@ from balle2017.optimizer import Adam
 from balle2017.settings import TrainingSettings
 from balle2017.tensors import save_tensors
 
-#: Gradients of float16 layers are computed from a loss this many times larger,
-#: so that small ones do not vanish.
-FLOAT16_LOSS_SCALE = 1024.0
+# Steps between two updates of the running average of the weights.
+_AVERAGE_EVERY = 10
+
+# The high-rate optimum of loss = bpp + lambda * MSE for uniform quantization of an
+# orthonormal transform: with distortion D = step**2 / 12 per coefficient, three to a
+# pixel, dR/dD = -1 / (2 ln 2 D) = -lambda / 3, so step**2 = 18 / (ln 2 * lambda).
+# The transforms see pixels divided by 256, so the latents' gain is 256 / step.
+_GAIN_PER_ROOT_LAMBDA = 256 / math.sqrt(18 / math.log(2))
+
+
+def initial_gain(settings: TrainingSettings) -> float:
+    """Return the factor on the latents' scale at the start."""
+    if settings.latent_gain is not None:
+        return settings.latent_gain
+    if settings.initialization == "cosine":
+        return _GAIN_PER_ROOT_LAMBDA * math.sqrt(settings.lambda_rd)
+    return 1.0
 
 
 def learning_rate_at(settings: TrainingSettings, step: int) -> float:
@@ -31,11 +51,38 @@ def learning_rate_at(settings: TrainingSettings, step: int) -> float:
     return rate
 
 
+class Validation(NamedTuple):
+    """What `Trainer.validate` finds.
+
+    Attributes:
+        result: means over the patches.
+        gdn_shares: `GDN.signal_share` by layer.
+        reconstructions: uint8 [keep, patch, patch, 3].
+    """
+
+    result: RateDistortion
+    gdn_shares: dict[str, float]
+    reconstructions: np.ndarray
+
+
 class Trainer:
     """The state of one training run, and the steps that change it."""
 
-    def __init__(self, settings: TrainingSettings, policy: str):
-        """Build model and optimizers; the initial weights follow TensorFlow's seed."""
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        policy: str,
+        check_numerics: bool = False,
+        compiled: bool = False,
+    ):
+        """Build model and optimizer; the initial weights follow TensorFlow's seed.
+
+        Args:
+            settings: what decides the result.
+            policy: Keras precision policy.
+            check_numerics: stop at the first NaN or infinity and name the tensor.
+            compiled: compile the whole step with XLA, as a GPU likes it.
+        """
         self.settings = settings
         self.step = 0
         self.history: list[dict] = []
@@ -43,111 +90,195 @@ class Trainer:
         self.seconds = 0.0
         self.stopping = EarlyStopping(settings.early_stopping_patience)
         self.network = Balle2017FactorizedPrior(
-            settings.num_filters, policy, settings.latent_gain, fused=True
+            settings.num_filters,
+            settings.num_latents,
+            policy,
+            settings.initialization,
+            initial_gain(settings),
+            fused=True,
         )
         self.variables = self.network.named_variables()
-        # Validation and export use float32 layers with the same weights.
-        self._float32 = self.network
-        if policy != "float32":
-            self._float32 = Balle2017FactorizedPrior(settings.num_filters)
-        self._loss_scale = FLOAT16_LOSS_SCALE if policy == "mixed_float16" else 1.0
+        # Validation and export use float32 layers.
+        self._float32 = Balle2017FactorizedPrior(settings.num_filters, settings.num_latents)
+        self._float32_variables = self._float32.named_variables()
+        self._average: dict[str, tf.Variable] = {}
+        if settings.average_decay is not None:
+            self._average = {
+                name: tf.Variable(variable, trainable=False)
+                for name, variable in self.variables.items()
+            }
+        self._loss_scale = LossScale() if policy == "mixed_float16" else None
         self._optimizer = Adam(self.variables)
-        self._train_step = tf.function(self._step)
+        self._check_numerics = check_numerics
+        self._train_step = tf.function(self._step, jit_compile=compiled or None)
+        self._average_step = tf.function(self._update_average)
         self._validation_step = tf.function(self._validate_batch, reduce_retracing=True)
 
     def _rate_factor(self, name: str) -> float:
-        """Return a variable's learning rate relative to that of the kernels.
-
-        GDN stores the square roots of its parameters: what is pushed to zero
-        stays there, so it learns more slowly than the rest.
-        """
+        """Return a variable's share of the learning rate."""
         if name.startswith("prior/"):
             return self.settings.prior_lr_factor
-        return self.settings.gdn_lr_factor if name.endswith(("/beta", "/gamma")) else 1.0
+        if name.endswith(("/beta", "/gamma")):
+            return self.settings.gdn_lr_factor
+        if name.endswith("/kernel") and self.settings.relative_lr:
+            shapes = kernel_shapes(
+                self.network.num_filters, self.network.num_latents, initial_gain(self.settings)
+            )
+            return shapes[name.removesuffix("/kernel")].scale / shapes["analysis/conv_0"].scale
+        return 1.0
+
+    def _watch(self, name: str, value: tf.Tensor) -> tf.Tensor:
+        """Return the value; where numerics are checked, fail if it is not finite."""
+        return tf.debugging.check_numerics(value, name) if self._check_numerics else value
 
     def _step(self, step: tf.Tensor, patches: tf.Tensor, rate: tf.Tensor) -> RateDistortion:
         """Take one optimizer step; every argument decides the result, nothing else does."""
         settings = self.settings
         side = settings.patch_size // STRIDE
         noise = tf.random.stateless_uniform(
-            (settings.batch_size, side, side, settings.num_filters),
+            (settings.batch_size, side, side, self.network.num_latents),
             seed=tf.stack([tf.constant(settings.seed, tf.int64), step]),
             minval=-0.5,
             maxval=0.5,
         )
         pixels = tf.cast(patches, tf.float32)
+        scale = 1.0 if self._loss_scale is None else self._loss_scale.value
         with tf.GradientTape() as tape:
-            reconstruction, bits = self.network(pixels, noise)
+            reconstruction, bits = self.network(pixels, noise, self._watch)
             result = compute_rate_distortion_loss(pixels, reconstruction, bits, settings.lambda_rd)
-            scaled = result.loss * self._loss_scale
+            scaled = result.loss * scale
         gradients = tape.gradient(scaled, self.variables)
-        gradients = {name: value / self._loss_scale for name, value in gradients.items()}
+        if self._loss_scale is None:
+            self._apply(gradients, step, rate)
+            return result
+        # Too large a scale shows as an infinite gradient: that step is skipped.
+        gradients = {name: value / scale for name, value in gradients.items()}
+        finite = tf.reduce_all(
+            [tf.reduce_all(tf.math.is_finite(value)) for value in gradients.values()]
+        )
+        self._loss_scale.update(finite)
+        if finite:
+            self._apply(gradients, step, rate)
+        return result
+
+    def _apply(self, gradients: dict[str, tf.Tensor], step: tf.Tensor, rate: tf.Tensor) -> None:
+        """Clip the gradients and change the weights."""
+        settings = self.settings
+        gradients = {
+            name: self._watch(f"the gradient of {name}", value) for name, value in gradients.items()
+        }
         if settings.clip_norm is not None:
             clipped, _ = tf.clip_by_global_norm(list(gradients.values()), settings.clip_norm)
             gradients = dict(zip(gradients, clipped, strict=True))
         rates = {name: rate * self._rate_factor(name) for name in self.variables}
         self._optimizer.apply(gradients, rates, step)
-        return result
+
+    def _update_average(self, decay: tf.Tensor) -> None:
+        for name, average in self._average.items():
+            average.assign_sub((1 - decay) * (average - self.variables[name]))
 
     def train_step(self, step: tf.Tensor, patches: tf.Tensor) -> RateDistortion:
-        """Take step number `step` (int64 scalar) on uint8 patches [n, p, p, 3]."""
-        rate = tf.constant(learning_rate_at(self.settings, int(step)), tf.float32)
-        result = RateDistortion(*(float(value) for value in self._train_step(step, patches, rate)))
+        """Take step number `step` (int64 scalar) on uint8 patches [n, p, p, 3].
+
+        Raises:
+            WorkError: a number is not finite.
+        """
+        number = int(step)
+        rate = tf.constant(learning_rate_at(self.settings, number), tf.float32)
+        try:
+            result = self._train_step(step, patches, rate)
+        except tf.errors.InvalidArgumentError as error:
+            found = re.search(r"(\S.*) : Tensor had (.*) values", error.message)
+            if not found:
+                raise
+            raise DivergedError(f"{found[1]} became {found[2]} at step {number}") from None
+        result = RateDistortion(*(float(value) for value in result))
         if not math.isfinite(result.loss):
-            raise WorkError(
-                f"the loss became {result.loss} at step {int(step)}; the last good checkpoint is "
-                "kept; lower learning_rate or set clip_norm"
-            )
+            raise DivergedError(f"the loss became {result.loss} at step {number}")
+        if self._average and number % _AVERAGE_EVERY == _AVERAGE_EVERY - 1:
+            # The average of few weights is a short one, so that it forgets the start.
+            updates = number // _AVERAGE_EVERY
+            decay = min(self.settings.average_decay**_AVERAGE_EVERY, updates / (updates + 10))
+            self._average_step(tf.constant(decay, tf.float32))
         self.sums += result
-        self.step = int(step) + 1
+        self.step = number + 1
         return result
 
     def _validate_batch(self, patches: tf.Tensor, offset: tf.Tensor):
+        gdns, shares = self._float32.gdn_inputs(), {}
+
+        def watch(name: str, value: tf.Tensor) -> tf.Tensor:
+            if name in gdns:
+                shares[gdns[name].name] = gdns[name].signal_share(value)
+            return value
+
         pixels = tf.cast(patches, tf.float32)
-        reconstruction, bits = self._float32.quantized(pixels, offset)
-        return compute_rate_distortion_loss(
-            pixels, reconstruction, bits, self.settings.lambda_rd
-        ), reconstruction
+        reconstruction, bits = self._float32.quantized(pixels, offset, watch)
+        result = compute_rate_distortion_loss(pixels, reconstruction, bits, self.settings.lambda_rd)
+        return result, reconstruction, shares
 
-    def _update_float32(self) -> None:
-        if self._float32 is not self.network:
-            for name, variable in self._float32.named_variables().items():
-                variable.assign(self.variables[name])
-
-    def validate(self, patches: np.ndarray, keep: int = 0) -> tuple[RateDistortion, np.ndarray]:
+    def validate(self, patches: Sequence[np.ndarray], keep: int = 0) -> Validation:
         """Measure hard-quantized loss in float32, and reconstruct the first `keep` patches.
 
         Args:
             patches: uint8 [n, patch, patch, 3].
             keep: how many reconstructions to return.
-
-        Returns:
-            Means over the patches, and uint8 [keep, patch, patch, 3].
         """
-        self._update_float32()
-        offset = tf.constant(self.network.prior.quantization_offset())
-        sums, kept = np.zeros(3), []
-        for start in range(0, len(patches), self.settings.batch_size):
-            batch = patches[start : start + self.settings.batch_size]
-            result, reconstruction = self._validation_step(tf.constant(batch), offset)
+        self._load_float32(self.weights())
+        size = self.settings.batch_size
+        batches = [patches[start : start + size] for start in range(0, len(patches), size)]
+        return self._measure(batches, keep)
+
+    def test(self, pictures: Iterable[np.ndarray]) -> RateDistortion:
+        """Measure the best weights on pictures of any size, uint8 [height, width, 3]."""
+        self._load_float32(self.stopping.best_weights)
+        return self._measure((picture[None] for picture in pictures), keep=0).result
+
+    def _measure(self, batches: Iterable[np.ndarray], keep: int) -> Validation:
+        offset = tf.constant(self._float32.prior.quantization_offset())
+        sums, shares, kept, count = np.zeros(3), Counter(), [], 0
+        for batch in batches:
+            result, reconstruction, batch_shares = self._validation_step(tf.constant(batch), offset)
             sums += np.array([float(value) for value in result]) * len(batch)
-            wanted = max(0, keep - start)
-            if wanted:
-                pixels = tf.round(tf.clip_by_value(reconstruction[:wanted], 0, 255))
+            for name, share in batch_shares.items():
+                shares[name] += float(share) * len(batch)
+            if keep > count:
+                pixels = tf.round(tf.clip_by_value(reconstruction[: keep - count], 0, 255))
                 kept.append(tf.cast(pixels, tf.uint8).numpy())
+            count += len(batch)
         images = np.concatenate(kept) if kept else np.empty((0,), np.uint8)
-        return RateDistortion(*(sums / len(patches))), images
+        means = {name: total / count for name, total in shares.items()}
+        return Validation(RateDistortion(*(sums / count)), means, images)
+
+    def _load_float32(self, weights: dict[str, np.ndarray]) -> None:
+        for name, variable in self._float32_variables.items():
+            variable.assign(weights[name])
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Return a copy of the trained variables."""
-        return {name: variable.numpy() for name, variable in self.variables.items()}
+        """Return a copy of the weights to validate and export: the average, if there is one."""
+        averaged = self._average if self.step >= _AVERAGE_EVERY else {}
+        return {name: value.numpy() for name, value in (averaged or self.variables).items()}
+
+    def assign_weights(self, weights: dict[str, np.ndarray], source: Path) -> None:
+        """Start from other weights, which `source` holds."""
+        assign_variables(self.variables, weights, source)
+        if self._average:
+            assign_variables(self._average, weights, source)
+
+    def _state(self) -> dict[str, tf.Variable]:
+        """Return every variable that a step changes, by name."""
+        parts = {"weights": self.variables, "optimizer": self._optimizer.variables}
+        parts["average"] = self._average
+        parts["scale"] = self._loss_scale.variables if self._loss_scale else {}
+        return {
+            f"{part}/{name}": variable
+            for part, variables in parts.items()
+            for name, variable in variables.items()
+        }
 
     def save(self, path: Path, fingerprint: dict) -> None:
         """Write the whole state, so that a run loaded from it cannot be told apart."""
-        arrays = {f"weights/{name}": value for name, value in self.weights().items()}
-        arrays |= {
-            f"optimizer/{name}": value.numpy() for name, value in self._optimizer.variables.items()
-        }
+        arrays = {name: variable.numpy() for name, variable in self._state().items()}
         arrays |= {f"best/{name}": value for name, value in self.stopping.best_weights.items()}
         arrays["sums"] = self.sums
         best = self.stopping.best_loss
@@ -163,16 +294,7 @@ class Trainer:
 
     def restore(self, path: Path, arrays: dict[str, np.ndarray], description: dict) -> None:
         """Take over the state that `save` wrote."""
-
-        def part(prefix: str) -> dict[str, np.ndarray]:
-            return {
-                name.removeprefix(prefix): value
-                for name, value in arrays.items()
-                if name.startswith(prefix)
-            }
-
-        assign_variables(self.variables, part("weights/"), path)
-        assign_variables(self._optimizer.variables, part("optimizer/"), path)
+        assign_variables(self._state(), arrays, path)
         self.sums = arrays["sums"].copy()
         self.step = description["step"]
         self.seconds = description["seconds"]
@@ -180,11 +302,18 @@ class Trainer:
         best = description["best_loss"]
         self.stopping.best_loss = math.inf if best is None else best
         self.stopping.best_epoch = description["best_epoch"]
-        self.stopping.best_weights = part("best/")
+        self.stopping.best_weights = {
+            name.removeprefix("best/"): value
+            for name, value in arrays.items()
+            if name.startswith("best/")
+        }
+
+    def current_network(self) -> Balle2017FactorizedPrior:
+        """Return a float32 model with the weights of now, valid until the next call."""
+        self._load_float32(self.weights())
+        return self._float32
 
     def best_network(self) -> Balle2017FactorizedPrior:
-        """Return a float32 model with the weights of the best epoch."""
-        network = Balle2017FactorizedPrior(self.settings.num_filters)
-        for name, variable in network.named_variables().items():
-            variable.assign(self.stopping.best_weights[name])
-        return network
+        """Return a float32 model with the weights of the best epoch, valid until the next call."""
+        self._load_float32(self.stopping.best_weights)
+        return self._float32

@@ -1,9 +1,7 @@
 """Train one model: exact to the bit, and resumable at any moment."""
 
 import dataclasses
-import hashlib
-import importlib.metadata
-import signal
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,13 +15,19 @@ from balle2017 import runtime
 from balle2017.callbacks import ImageLoggingCallback, KeepLastNCheckpoints
 from balle2017.data import create_train_val_datasets
 from balle2017.decibel import psnr_db
-from balle2017.errors import DamagedFileError, InputError, Interrupted
-from balle2017.files import sha256_file, write_json, write_table
-from balle2017.imports import import_closure
-from balle2017.model_io import save_model
+from balle2017.errors import DivergedError, InputError, Interrupted
+from balle2017.files import write_json, write_table
+from balle2017.images import list_images, read_image
+from balle2017.interruption import Termination, resume
+from balle2017.model_io import load_model, save_model
+from balle2017.monitor import Monitor
+from balle2017.provenance import code_sha256, data_record, machine_record
 from balle2017.settings import TrainingSettings
-from balle2017.tensors import load_tensors
 from balle2017.trainer import Trainer, learning_rate_at
+
+GDN_COLUMNS = ["gdn_0", "gdn_1", "igdn_0", "igdn_1"]
+#: Below this share of the signal in its normalization a GDN is as good as linear.
+DEAD_SHARE = 0.01
 
 HISTORY_COLUMNS = [
     "epoch",
@@ -37,6 +41,7 @@ HISTORY_COLUMNS = [
     "val_bpp",
     "val_mse",
     "val_psnr",
+    *GDN_COLUMNS,
     "seconds",
 ]
 
@@ -51,9 +56,11 @@ class RunOptions:
         resume: go on from the newest sound checkpoint.
         restart_stale: discard checkpoints of other settings instead of refusing them.
         keep_checkpoints: leave the checkpoints in place after the export.
-        check_numerics: stop at the first NaN or infinity and name the operation.
+        check_numerics: stop at the first NaN or infinity and name the tensor.
         log_images_every: epochs between saved reconstructions, 0: never.
         num_images_to_log: how many pictures each time.
+        test_dir: pictures of any size that the finished model is tested on; none:
+            the validation patches.
     """
 
     save_dir: Path
@@ -64,64 +71,7 @@ class RunOptions:
     check_numerics: bool = False
     log_images_every: int = 5
     num_images_to_log: int = 4
-
-
-def code_sha256() -> str:
-    """Return the hash of the package files that decide a training's result."""
-    digest = hashlib.sha256()
-    for path in import_closure(Path(__file__)):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
-def _resume(
-    trainer: Trainer,
-    checkpoints: KeepLastNCheckpoints,
-    fingerprint: dict,
-    restart_stale: bool,
-    log: Callable[[str], None],
-) -> None:
-    """Load the newest sound checkpoint, if there is one.
-
-    Raises:
-        InputError: it belongs to other settings and `restart_stale` is not set.
-    """
-    for path in checkpoints.newest_first():
-        try:
-            arrays, description, _ = load_tensors(path)
-        except DamagedFileError as error:
-            log(f"warning: {error}; using the checkpoint before it")
-            continue
-        other = description["fingerprint"]
-        keys = sorted(
-            key
-            for key in fingerprint.keys() | other.keys()
-            if fingerprint.get(key) != other.get(key)
-        )
-        if not keys:
-            trainer.restore(path, arrays, description)
-            log(f"resumed from step {trainer.step} ({path})")
-            return
-        differences = ", ".join(f"{key} {other.get(key)} -> {fingerprint.get(key)}" for key in keys)
-        if not restart_stale:
-            raise InputError(
-                f"{path} belongs to a run with other settings ({differences}); "
-                "delete it, or give another --checkpoint_dir"
-            )
-        log(f"discarding checkpoints of other settings ({differences})")
-        break
-    checkpoints.clear()
-
-
-class _Termination:
-    """Remember SIGTERM, which a cluster sends before the end of the time limit."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        signal.signal(signal.SIGTERM, self._request)
-
-    def _request(self, *_: object) -> None:
-        self.requested = True
+    test_dir: Path | None = None
 
 
 def train(
@@ -142,12 +92,13 @@ def train(
 
     Raises:
         InputError: unusable settings or images, or the folder is in use.
-        WorkError: the loss became NaN or infinite.
+        DivergedError: a number became NaN or infinite.
         Interrupted: SIGTERM; a checkpoint was written.
     """
+    monitor = Monitor(options.save_dir, log)
     device = runtime.configure(settings.threads, settings.device, settings.seed)
     policy = runtime.resolve_policy(settings.precision_policy, device)
-    log(f"device: {device}, {settings.threads} thread(s), precision {policy}")
+    monitor.line(f"device: {device}, {settings.threads} thread(s), precision {policy}")
     options.checkpoint_dir.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(options.checkpoint_dir / "lock")
     try:
@@ -155,8 +106,11 @@ def train(
     except filelock.Timeout:
         raise InputError(f"another process is training in {options.checkpoint_dir}") from None
     with lock:
-        run = _Run(settings, train_list, val_list, options, device, policy, log)
-        return run.finish()
+        run = _Run(settings, train_list, val_list, options, device, policy, monitor)
+        try:
+            return run.finish()
+        finally:
+            monitor.close()
 
 
 class _Run:
@@ -170,58 +124,99 @@ class _Run:
         options: RunOptions,
         device: str,
         policy: str,
-        log: Callable[[str], None],
+        monitor: Monitor,
     ):
-        self.settings, self.options, self.log = settings, options, log
+        self.settings, self.options, self.monitor = settings, options, monitor
         self.device, self.policy = device, policy
         for path in (train_list, val_list):
             if not Path(path).is_file():
                 raise InputError(f"image list {path} does not exist")
+        self.test_images = [] if options.test_dir is None else list_images(options.test_dir)
         self.fingerprint = dataclasses.asdict(settings) | {
             "precision_policy": policy,
-            "train_list_sha256": sha256_file(train_list),
-            "val_list_sha256": sha256_file(val_list),
-            "code_sha256": code_sha256(),
+            "code_sha256": code_sha256(Path(__file__)),
+            # The checks keep TensorFlow from merging operations: other rounding.
+            "check_numerics": options.check_numerics,
+            **data_record(train_list, val_list),
         }
-        self.termination = _Termination()
-        if options.check_numerics:
-            tf.debugging.enable_check_numerics()
-        self.trainer = Trainer(settings, policy)
+        self.termination = Termination()
+        self.trainer = Trainer(settings, policy, options.check_numerics, device != "CPU")
+        if settings.init_from is not None:
+            self._start_from(Path(settings.init_from))
         self.checkpoints = KeepLastNCheckpoints(options.checkpoint_dir)
         self.images = ImageLoggingCallback(
             options.save_dir / "images", options.log_images_every, options.num_images_to_log
         )
         if options.resume:
-            _resume(self.trainer, self.checkpoints, self.fingerprint, options.restart_stale, log)
+            resume(
+                self.trainer,
+                self.checkpoints,
+                self.fingerprint,
+                options.restart_stale,
+                monitor.line,
+            )
         else:
             # The newest is the one with the highest step: old ones would win.
             self.checkpoints.clear()
         self.dataset, self.val_patches = create_train_val_datasets(
             train_list, val_list, settings, self.trainer.step
         )
+        if device != "CPU":
+            self.dataset = self.dataset.apply(tf.data.experimental.prefetch_to_device("/GPU:0"))
+        self.clock = time.monotonic()
+
+    def _start_from(self, folder: Path) -> None:
+        """Take over the weights of another model."""
+        model = load_model(folder)
+        shape, wanted = (
+            (network.num_filters, network.num_latents)
+            for network in (model.network, self.trainer.network)
+        )
+        if shape != wanted:
+            raise InputError(
+                f"init_from: {folder} has {shape[0]} filters and {shape[1]} latents, "
+                f"the settings ask for {wanted[0]} and {wanted[1]}"
+            )
+        weights = {name: v.numpy() for name, v in model.network.named_variables().items()}
+        self.trainer.assign_weights(weights, folder)
+        # What counts is the model, not where it lies.
+        self.fingerprint["init_from"] = model.config["model_sha256"]
 
     def finish(self) -> dict:
         """Train to the end and export."""
         trainer, settings = self.trainer, self.settings
         epoch = trainer.step // settings.steps_per_epoch
-        start = time.monotonic()
         if not (trainer.history and trainer.stopping.should_stop(epoch)):
+            self.monitor.start(trainer.step, settings.total_steps)
             for step, patches in self.dataset:
-                trainer.train_step(step, patches)
-                if trainer.step % settings.steps_per_epoch == 0:
-                    trainer.seconds += time.monotonic() - start
-                    start = time.monotonic()
-                    if self._end_epoch(trainer.step // settings.steps_per_epoch):
-                        break
+                self._step(step, patches)
+                if trainer.step % settings.steps_per_epoch == 0 and self._end_epoch(
+                    trainer.step // settings.steps_per_epoch
+                ):
+                    break
                 if self.termination.requested:
-                    trainer.seconds += time.monotonic() - start
                     self._checkpoint()
                     raise Interrupted(
                         f"SIGTERM; checkpoint at step {trainer.step} of {settings.total_steps}"
                     )
         return self._export()
 
+    def _step(self, step: tf.Tensor, patches: tf.Tensor) -> None:
+        try:
+            self.monitor.on_step(self.trainer.train_step(step, patches))
+        except DivergedError as error:
+            raise self._diverged(str(error)) from None
+
+    def _diverged(self, what: str) -> DivergedError:
+        """Note the failure, which would come again: the next attempt need not try."""
+        message = f"{what}; the last good checkpoint is kept; lower learning_rate or set clip_norm"
+        self.checkpoints.record_failure(message, self.fingerprint)
+        return DivergedError(message)
+
     def _checkpoint(self) -> None:
+        now = time.monotonic()
+        self.trainer.seconds += now - self.clock
+        self.clock = now
         self.trainer.save(self.checkpoints.path(self.trainer.step), self.fingerprint)
         self.checkpoints.on_checkpoint()
 
@@ -229,55 +224,83 @@ class _Run:
         """Validate, note the results, checkpoint; return whether to stop early."""
         trainer, settings = self.trainer, self.settings
         keep = self.options.num_images_to_log if self.images.is_due(epoch) else 0
-        val, reconstructions = trainer.validate(self.val_patches, keep)
+        validation = trainer.validate(self.val_patches, keep)
         loss, bpp, mse = trainer.sums / settings.steps_per_epoch
-        trainer.history.append(
-            {
-                "epoch": epoch,
-                "step": trainer.step,
-                "learning_rate": learning_rate_at(settings, trainer.step - 1),
-                "loss": float(loss),
-                "bpp": float(bpp),
-                "mse": float(mse),
-                "psnr": psnr_db(mse),
-                "val_loss": float(val.loss),
-                "val_bpp": float(val.bpp),
-                "val_mse": float(val.mse),
-                "val_psnr": psnr_db(val.mse),
-                "seconds": round(trainer.seconds, 1),
-            }
-        )
+        val = validation.result
+        if not math.isfinite(val.loss):
+            raise self._diverged(f"the validation loss became {val.loss} at step {trainer.step}")
+        row = {
+            "epoch": epoch,
+            "step": trainer.step,
+            "learning_rate": learning_rate_at(settings, trainer.step - 1),
+            "loss": float(loss),
+            "bpp": float(bpp),
+            "mse": float(mse),
+            "psnr": psnr_db(mse),
+            "val_loss": float(val.loss),
+            "val_bpp": float(val.bpp),
+            "val_mse": float(val.mse),
+            "val_psnr": psnr_db(val.mse),
+            **validation.gdn_shares,
+            "seconds": round(trainer.seconds + time.monotonic() - self.clock, 1),
+        }
+        trainer.history.append(row)
         trainer.sums = np.zeros(3)
         trainer.stopping.on_epoch_end(epoch, float(val.loss), trainer.weights())
         self._checkpoint()
         write_table(self.options.save_dir / "history.csv", HISTORY_COLUMNS, trainer.history)
+        pairs = []
         if keep:
-            self.images.on_epoch_end(
-                epoch, self.val_patches[: len(reconstructions)], reconstructions
+            pairs = self.images.on_epoch_end(
+                epoch, self.val_patches[:keep], validation.reconstructions
             )
-        self._log_epoch(epoch)
+        self.monitor.on_epoch_end(row, pairs)
+        self._log_epoch(row)
         stop = trainer.stopping.should_stop(epoch)
         if stop:
             best = trainer.stopping.best_epoch
-            self.log(f"stopping early: no lower validation loss since epoch {best}")
+            self.monitor.line(f"stopping early: no lower validation loss since epoch {best}")
         return stop
 
-    def _log_epoch(self, epoch: int) -> None:
-        row, settings = self.trainer.history[-1], self.settings
-        rate = self.trainer.step / max(self.trainer.seconds, 1e-9)
-        left = (settings.total_steps - self.trainer.step) / rate
-        self.log(
-            f"epoch {epoch}/{settings.epochs}  loss {row['loss']:.4f}  bpp {row['bpp']:.4f}  "
-            f"psnr {row['psnr']:.2f}  val_loss {row['val_loss']:.4f}  "
+    def _log_epoch(self, row: dict) -> None:
+        settings = self.settings
+        rate = row["step"] / max(row["seconds"], 1e-9)
+        left = (settings.total_steps - row["step"]) / rate
+        self.monitor.line(
+            f"epoch {row['epoch']}/{settings.epochs}  loss {row['loss']:.4f}  "
+            f"bpp {row['bpp']:.4f}  psnr {row['psnr']:.2f}  val_loss {row['val_loss']:.4f}  "
             f"val_bpp {row['val_bpp']:.4f}  val_psnr {row['val_psnr']:.2f}  "
             f"{rate:.1f} steps/s  {left / 60:.1f} min left"
         )
+        dead = [name for name in GDN_COLUMNS if row[name] < DEAD_SHARE]
+        if dead:
+            self.monitor.line(
+                f"warning: {', '.join(dead)} hardly normalize any more; lower gdn_lr_factor"
+            )
+
+    def _test(self) -> dict:
+        """Return the result of the best weights on the test images, or on the validation."""
+        if self.test_images:
+            source, count = str(self.options.test_dir), len(self.test_images)
+            pictures = (read_image(path) for path in self.test_images)
+        else:
+            source, count, pictures = "validation", len(self.val_patches), self.val_patches
+        result = self.trainer.test(pictures)
+        return {
+            "images": source,
+            "count": count,
+            "loss": float(result.loss),
+            "bpp": float(result.bpp),
+            "mse": float(result.mse),
+            "psnr": psnr_db(result.mse),
+        }
 
     def _export(self) -> dict:
         """Write the best model and what made it; clear the checkpoints if asked to."""
         trainer, options = self.trainer, self.options
         best = trainer.history[trainer.stopping.best_epoch - 1]
         config = {"lambda_rd": self.settings.lambda_rd, "seed": self.settings.seed}
+        test = self._test()
         digest = save_model(options.save_dir / "model", trainer.best_network(), config)
         write_table(options.save_dir / "history.csv", HISTORY_COLUMNS, trainer.history)
         record = {
@@ -287,18 +310,18 @@ class _Run:
             "model_sha256": digest,
             "steps": trainer.step,
             "best": best,
+            "final": trainer.history[-1],
+            "test": test,
             "seconds": round(trainer.seconds, 1),
-            "device": self.device,
-            "cpu": runtime.cpu_model()[0],
-            "versions": {
-                name: importlib.metadata.version(name)
-                for name in ("tensorflow", "tensorflow-compression", "numpy")
-            },
+            **machine_record(self.device),
         }
         write_json(options.save_dir / "run.json", record)
-        self.log(
-            f"model of epoch {best['epoch']}: validation loss {best['val_loss']:.4f}, "
-            f"{best['val_bpp']:.4f} bpp, {best['val_psnr']:.2f} dB; {options.save_dir / 'model'}"
+        images = f"{test['count']} images of {test['images']}"
+        if test["images"] == "validation":
+            images = f"the {test['count']} validation images"
+        self.monitor.line(
+            f"model of epoch {best['epoch']}: loss {test['loss']:.4f}, {test['bpp']:.4f} bpp, "
+            f"{test['psnr']:.2f} dB on {images}; {options.save_dir / 'model'}"
         )
         if not options.keep_checkpoints:
             self.checkpoints.clear()

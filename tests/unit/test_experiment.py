@@ -16,6 +16,7 @@ from balle2017.experiment import (
 )
 from balle2017.preparation import ExtractSettings
 from balle2017.settings import TrainingSettings
+from balle2017.training import RunOptions
 from helpers import ROOT
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
@@ -60,7 +61,7 @@ def test_the_configs_that_ship_are_valid(name):
             'training.precision_policy is "float8"; it must be one of float32, mixed_float16,',
         ),
         ({"training__patch_size": 72}, "training.patch_size is 72; it must be a multiple of 16"),
-        ({"training__patch_size": 128}, "data.min_size is 64; it must be at least training.patch"),
+        ({"training__patch_size": 256}, "data.min_size is 128; it must be at least training.patch"),
         ({"experiment": "a/b"}, "experiment is .*letters, digits"),
         ({"train_archive": 3}, "train_archive is 3; it must be a path, a list of paths"),
         ({"evaluation__codecs": {"jpg": [1]}}, "evaluation.codecs.jpg is not a config key; did"),
@@ -94,8 +95,12 @@ def test_strings_become_what_the_schema_says():
 def test_schema_and_training_settings_agree():
     slices = SCHEMA["properties"]["training"]["properties"]
     slices = slices | SCHEMA["properties"]["model"]["properties"]
-    # These two do not change the result; they belong to RunOptions.
-    keys = set(slices) - {"log_images_every", "num_images_to_log"}
+    # These do not change the result; they belong to RunOptions.
+    options = {"log_images_every", "num_images_to_log", "check_numerics", "test_dir"}
+    defaults = {item.name: item.default for item in dataclasses.fields(RunOptions)}
+    for name in options:
+        assert slices[name]["default"] == defaults[name], name
+    keys = set(slices) - options
     settings = {item.name: item for item in dataclasses.fields(TrainingSettings)}
     assert keys == set(settings) - {"lambda_rd"}
     for name in keys:
@@ -103,6 +108,7 @@ def test_schema_and_training_settings_agree():
         assert entry["default"] == item.default, name
         assert entry.get("minimum") == item.metadata.get("min"), name
         assert entry.get("exclusiveMinimum") == item.metadata.get("above"), name
+        assert entry.get("exclusiveMaximum") == item.metadata.get("below"), name
         assert tuple(entry.get("enum", ())) == tuple(item.metadata.get("choices", ())), name
 
 

@@ -6,11 +6,12 @@ import pytest
 from balle2017.convolution import FromLatents, PixelsDown, PixelsUp, Up, from_blocks, to_blocks
 from balle2017.errors import InputError
 from balle2017.files import read_json, write_json
+from balle2017.find_model import find_model
 from balle2017.gdn import GDN
 from balle2017.kernels import FourierKernel, fourier_basis
 from balle2017.losses import compute_rate_distortion_loss
 from balle2017.model import Balle2017FactorizedPrior, latent_shape
-from balle2017.model_io import find_model, load_model
+from balle2017.model_io import load_model
 from balle2017.tensors import load_tensors, save_tensors
 from helpers import ROOT
 
@@ -175,7 +176,7 @@ def test_mixed_precision_differs_little_and_its_gradients_point_the_same_way(ten
     results = []
     for policy in ("float32", "mixed_bfloat16"):
         tensorflow.keras.utils.set_random_seed(7)
-        network = Balle2017FactorizedPrior(16, policy, latent_gain=10, fused=True)
+        network = Balle2017FactorizedPrior(16, policy=policy, latent_gain=10, fused=True)
         with tensorflow.GradientTape() as tape:
             reconstruction, bits = network(pixels, noise)
             loss = compute_rate_distortion_loss(pixels, reconstruction, bits, 0.01).loss
@@ -220,7 +221,7 @@ def test_rate_is_that_of_the_prior(tensorflow):
 
 
 def test_mixed_precision_keeps_latents_and_pixels_in_float32(tensorflow):
-    network = Balle2017FactorizedPrior(8, "mixed_bfloat16")
+    network = Balle2017FactorizedPrior(8, policy="mixed_bfloat16")
     latents = network.analyze(np.zeros((1, 32, 32, 3), np.uint8))
     assert latents.dtype == tensorflow.float32
     assert network.analysis.layers[-1].dtype == "float32"

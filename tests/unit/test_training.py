@@ -1,3 +1,4 @@
+import io
 import re
 import signal
 import subprocess
@@ -6,10 +7,13 @@ import time
 
 import numpy as np
 import pytest
-from balle2017.errors import WorkError
-from balle2017.files import read_json, read_table
+from balle2017.errors import DivergedError
+from balle2017.files import read_json, read_table, sha256_file
+from balle2017.loss_scale import LossScale
+from balle2017.losses import RateDistortion
+from balle2017.monitor import Monitor
 from balle2017.settings import TrainingSettings
-from balle2017.trainer import Trainer, learning_rate_at
+from balle2017.trainer import Trainer, initial_gain, learning_rate_at
 from helpers import ROOT, make_picture, run_script
 from PIL import Image
 
@@ -49,6 +53,14 @@ def test_a_run_leaves_model_history_and_record(reference):
     assert [row["step"] for row in history] == [str(step) for step in range(5, 41, 5)]
     best = min(history, key=lambda row: float(row["val_loss"]))
     assert record["best"]["epoch"] == int(best["epoch"])
+    assert record["final"]["step"] == 40
+    assert record["test"]["images"] == "validation"
+    assert record["test"]["loss"] == pytest.approx(float(best["val_loss"]), rel=1e-5)
+    manifest = out / "dataset" / "manifest.csv"
+    assert record["fingerprint"]["manifest_sha256"] == sha256_file(manifest)
+    assert {"code_sha256", "train_list_sha256", "seed", "threads"} <= record["fingerprint"].keys()
+    assert {"device", "cpu", "versions", "seconds"} <= record.keys()
+    assert len(re.findall(r"^epoch \d/8 ", (out / "train.log").read_text(), re.M)) == 8
 
 
 def test_the_loss_in_the_history_is_rate_plus_lambda_distortion(reference):
@@ -190,7 +202,8 @@ def test_learning_rate_factors_reach_their_variables(tensorflow):
     one.train_step(start, patches)
     largest = {"gdn": 0.0, "prior": 0.0, "convolution": 0.0}
     for name, value in one.weights().items():
-        group = "prior" if name.startswith("prior") else "gdn" if "gdn" in name else "convolution"
+        group = "gdn" if name.endswith(("/beta", "/gamma")) else "convolution"
+        group = "prior" if name.startswith("prior") else group
         largest[group] = max(largest[group], np.abs(value - before[name]).max())
     # Adam's first step is the learning rate in every coordinate with a gradient.
     assert largest["convolution"] == pytest.approx(0.01, rel=0.01)
@@ -212,9 +225,167 @@ def test_noise_depends_on_seed_and_step(tensorflow):
     assert len(set(losses.values())) == 4
 
 
+def patches_of(tf, size=16):
+    return tf.constant(np.random.default_rng(0).integers(0, 256, (1, size, size, 3), "u1"))
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(tensorflow):
     one = trainer()
     one.variables["synthesis/conv_2/bias"].assign([np.nan] * 3)
-    patches = tensorflow.zeros((1, 16, 16, 3), tensorflow.uint8)
-    with pytest.raises(WorkError, match="the loss became nan at step 0"):
-        one.train_step(tensorflow.constant(0, tensorflow.int64), patches)
+    with pytest.raises(DivergedError, match="the loss became nan at step 0"):
+        one.train_step(tensorflow.constant(0, tensorflow.int64), patches_of(tensorflow))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("analysis/gdn_1/bias", np.nan, "analysis/gdn_1 became NaN"),
+        ("synthesis/conv_2/bias", np.inf, "synthesis/conv_2 became Inf"),
+        ("prior/bias_1", np.nan, "bits became NaN"),
+    ],
+)
+def test_checked_numerics_name_the_first_tensor(tensorflow, variable, value, named):
+    one = Trainer(
+        TrainingSettings(patch_size=16, batch_size=1, num_filters=4), "float32", check_numerics=True
+    )
+    one.variables[variable].assign(np.full_like(one.variables[variable], value))
+    with pytest.raises(DivergedError, match=f"{named} at step 0"):
+        one.train_step(tensorflow.constant(0, tensorflow.int64), patches_of(tensorflow))
+
+
+def test_checking_numerics_changes_no_more_than_rounding(tensorflow):
+    results = []
+    for check in (False, True):
+        tensorflow.keras.utils.set_random_seed(3)
+        settings = TrainingSettings(patch_size=16, batch_size=1, num_filters=4)
+        one = Trainer(settings, "float32", check_numerics=check)
+        for step in range(3):
+            one.train_step(tensorflow.constant(step, tensorflow.int64), patches_of(tensorflow))
+        results.append(one.weights())
+    for name, value in results[0].items():
+        np.testing.assert_allclose(value, results[1][name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_relative_rates_follow_the_kernels_scale(tensorflow):
+    one = trainer(learning_rate=0.01, relative_lr=True, num_filters=8, latent_gain=3.0)
+    before = one.weights()
+    one.train_step(tensorflow.constant(0, tensorflow.int64), patches_of(tensorflow))
+    moved = {
+        name: np.abs(value - before[name]).max()
+        for name, value in one.weights().items()
+        if name.endswith("/kernel")
+    }
+    first = 1 / np.sqrt(81 * 3)
+    scales = {"analysis/conv_0": first, "analysis/conv_1": 1 / np.sqrt(25 * 8)}
+    scales |= {"analysis/conv_2": 3 / np.sqrt(25 * 8), "synthesis/conv_2": 4 / np.sqrt(81 * 8)}
+    for name, scale in scales.items():
+        assert moved[f"{name}/kernel"] == pytest.approx(0.01 * scale / first, rel=0.01), name
+
+
+def test_gradients_are_clipped_to_the_norm(tensorflow):
+    # Adam ignores the scale of equal gradients, so its second moment is looked at.
+    norms = []
+    for clip_norm in (None, 0.5):
+        tensorflow.keras.utils.set_random_seed(3)
+        one = trainer(clip_norm=clip_norm)
+        one.train_step(tensorflow.constant(0, tensorflow.int64), patches_of(tensorflow))
+        moments = one._optimizer.variables
+        squares = [v.numpy().sum() for name, v in moments.items() if name.startswith("v/")]
+        norms.append(np.sqrt(sum(squares) / 0.001))
+    assert norms[0] > 1
+    assert norms[1] == pytest.approx(0.5, rel=1e-3)
+
+
+def test_the_average_of_the_weights_is_what_is_validated(tensorflow):
+    one = trainer(average_decay=0.5, learning_rate=0.01)
+    seen = []
+    for step in range(30):
+        one.train_step(tensorflow.constant(step, tensorflow.int64), patches_of(tensorflow))
+        if step % 10 == 9:
+            seen.append(one.variables["synthesis/conv_1/kernel"].numpy())
+    # The first average is the weights themselves; then 1/11 and, as 0.5**10 is less, 0.5**10.
+    expected = seen[0]
+    for update, value in enumerate(seen[1:], start=1):
+        decay = min(0.5**10, update / (update + 10))
+        expected = decay * expected + (1 - decay) * value
+    actual = one.weights()["synthesis/conv_1/kernel"]
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
+    assert not np.array_equal(actual, seen[-1])
+    one.validate(np.zeros((1, 16, 16, 3), np.uint8))
+    np.testing.assert_array_equal(one._float32_variables["synthesis/conv_1/kernel"], actual)
+
+
+def test_the_best_weights_are_restored(tensorflow):
+    one = trainer(learning_rate=0.01)
+    for epoch, loss in enumerate([1.0, 2.0], start=1):
+        one.stopping.on_epoch_end(epoch, loss, one.weights())
+        one.train_step(tensorflow.constant(epoch - 1, tensorflow.int64), patches_of(tensorflow))
+    best = one.stopping.best_weights
+    for name, variable in one.best_network().named_variables().items():
+        np.testing.assert_array_equal(variable, best[name])
+    assert not np.array_equal(
+        best["synthesis/conv_1/kernel"], one.variables["synthesis/conv_1/kernel"]
+    )
+
+
+def test_float16_skips_steps_until_the_loss_scale_fits(tensorflow):
+    one = Trainer(TrainingSettings(patch_size=16, batch_size=1, num_filters=4), "mixed_float16")
+    one._loss_scale.value.assign(2.0**24)
+    before = one.weights()
+    scales, changed = [], []
+    for step in range(24):
+        one.train_step(tensorflow.constant(step, tensorflow.int64), patches_of(tensorflow))
+        scales.append(float(one._loss_scale.value))
+        changed.append(not np.array_equal(one.weights()["prior/bias_0"], before["prior/bias_0"]))
+    assert not changed[0]
+    assert scales[0] == 2.0**23
+    assert changed[-1]
+    assert scales[-1] == scales[-2]
+
+
+@pytest.mark.parametrize("patience", [2000])
+def test_the_loss_scale_grows_after_many_finite_steps(tensorflow, patience):
+    scale = LossScale(8.0)
+    finite = tensorflow.constant(True)
+    for _ in range(patience - 1):
+        scale.update(finite)
+    assert float(scale.value) == 8
+    scale.update(finite)
+    assert float(scale.value) == 16
+    scale.update(tensorflow.constant(False))
+    assert float(scale.value) == 8
+
+
+def test_the_initial_gain_is_the_best_quantization_step():
+    settings = TrainingSettings(lambda_rd=0.02, initialization="cosine")
+    gain = initial_gain(settings)
+    # At high rate a coefficient costs -log2(step) bits and step**2 / 12 of distortion;
+    # there are three to a pixel, and the mean squared error is over the three.
+    steps = np.linspace(5, 200, 20001)
+    loss = -3 * np.log2(steps) + 0.02 * steps**2 / 12
+    assert 256 / gain == pytest.approx(steps[loss.argmin()], rel=1e-3)
+    assert initial_gain(TrainingSettings()) == 1
+    assert initial_gain(TrainingSettings(latent_gain=7.0, initialization="cosine")) == 7
+
+
+class Terminal(io.StringIO):
+    """A stderr that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_gets_a_bar_and_the_log_a_line(monkeypatch, tmp_path, tensorflow):
+    terminal, lines = Terminal(), []
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monitor = Monitor(tmp_path, lines.append)
+    monitor.start(10, 20)
+    for _ in range(3):
+        monitor.on_step(RateDistortion(1.5, 0.5, 65.025))
+        time.sleep(0.15)
+    monitor.line("a line")
+    monitor.close()
+    shown = terminal.getvalue()
+    assert re.search(r"1[123]/20 \[.*step/s.*loss 1.500, 0.500 bpp, 30.00 dB", shown), shown
+    assert lines == ["a line"]
+    assert (tmp_path / "train.log").read_text() == "a line\n"

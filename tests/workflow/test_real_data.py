@@ -7,7 +7,7 @@ import pytest
 from balle2017.files import read_json
 
 SHORT = [
-    "model={num_filters: 8}",
+    "model={num_filters: 8, num_latents: 12}",
     "training={epochs: 1, steps_per_epoch: 30, patch_size: 64, batch_size: 4}",
     "evaluation={codecs: {jpeg: [20, 50]}}",
     "lambdas=[0.0067, 0.0250]",

@@ -18,7 +18,7 @@ TINY = {
     "test_images": "input/photographs",
     "lambdas": [0.01, 0.02],
     "data": {"min_size": 32, "val_split": 0.3},
-    "model": {"num_filters": 4},
+    "model": {"num_filters": 4, "num_latents": 6},
     "training": {
         "patch_size": 32,
         "batch_size": 1,

@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from balle2017 import experiment, kodak  # noqa: E402
 from balle2017.errors import InputError  # noqa: E402
 from balle2017.files import is_url  # noqa: E402
+from balle2017.find_model import find_model  # noqa: E402
 from balle2017.imports import import_closure  # noqa: E402
 
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -80,6 +81,15 @@ def train_flags(wildcards):
     )
 
 
+def init_model():
+    """Return the config.json of the model that training starts from, if there is one.
+
+    It holds the hash of the weights, so that another model trains again.
+    """
+    folder = config["training"]["init_from"]
+    return [] if folder is None else str(find_model(folder) / "config.json")
+
+
 def codec_qualities(wildcards):
     """Return the qualities at which a codec is measured."""
     return CODECS[wildcards.codec]
@@ -98,6 +108,7 @@ try:
     checked_config()
     TESTSET, TEST_FOLDER, TEST_RECORD = test_set()
     SOURCES, SOURCE_RECORD = train_sources()
+    INIT_MODEL = init_model()
 except InputError as error:
     sys.exit(f"error: {error}")
 

@@ -8,6 +8,7 @@ rule train_model:
         train=ancient(f"{EXPERIMENT}/split/train.csv"),
         val=ancient(f"{EXPERIMENT}/split/val.csv"),
         images=ancient(f"{DATASET}/images"),
+        init_from=INIT_MODEL,
     output:
         config=f"{MODEL_FOLDER}/model/config.json",
         weights=f"{MODEL_FOLDER}/model/model.safetensors",
@@ -17,6 +18,8 @@ rule train_model:
         f"{LOGS}/train_model/{MODEL}.log",
     benchmark:
         f"{LOGS}/benchmarks/train_model/{MODEL}.tsv"
+    # An interrupted run goes on from its last checkpoint; one that diverged fails at once.
+    retries: 2
     conda:
         "../../envs/tensorflow.yaml"
     threads: config["training"]["threads"]

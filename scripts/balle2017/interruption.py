@@ -1,0 +1,66 @@
+"""Stopping in the middle, and going on from there."""
+
+import signal
+from collections.abc import Callable
+
+from balle2017.callbacks import KeepLastNCheckpoints
+from balle2017.errors import DamagedFileError, DivergedError, InputError
+from balle2017.tensors import load_tensors
+from balle2017.trainer import Trainer
+
+
+def resume(
+    trainer: Trainer,
+    checkpoints: KeepLastNCheckpoints,
+    fingerprint: dict,
+    restart_stale: bool,
+    log: Callable[[str], None],
+) -> None:
+    """Load the newest sound checkpoint, if there is one.
+
+    Raises:
+        InputError: it belongs to other settings and `restart_stale` is not set.
+        DivergedError: the same run has failed so before.
+    """
+    failure = checkpoints.failure()
+    if failure and failure["fingerprint"] == fingerprint:
+        raise DivergedError(
+            f"{failure['message']} (known from the last attempt, see {checkpoints.failure_path})"
+        )
+    for path in checkpoints.newest_first():
+        try:
+            arrays, description, _ = load_tensors(path)
+        except DamagedFileError as error:
+            log(f"warning: {error}; using the checkpoint before it")
+            continue
+        other = description["fingerprint"]
+        keys = sorted(
+            key
+            for key in fingerprint.keys() | other.keys()
+            if fingerprint.get(key) != other.get(key)
+        )
+        if not keys:
+            trainer.restore(path, arrays, description)
+            log(f"resumed from step {trainer.step} ({path})")
+            return
+        differences = ", ".join(f"{key} {other.get(key)} -> {fingerprint.get(key)}" for key in keys)
+        if not restart_stale:
+            raise InputError(
+                f"{path} belongs to a run with other settings ({differences}); "
+                "delete it, or give another --checkpoint_dir"
+            )
+        log(f"discarding checkpoints of other settings ({differences})")
+        break
+    checkpoints.clear()
+
+
+class Termination:
+    """Remember SIGTERM, which a cluster sends before the end of the time limit."""
+
+    def __init__(self) -> None:
+        """Listen from now on."""
+        self.requested = False
+        signal.signal(signal.SIGTERM, self._request)
+
+    def _request(self, *_: object) -> None:
+        self.requested = True

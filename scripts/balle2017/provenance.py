@@ -1,0 +1,38 @@
+"""What made a model: code, data, packages, machine."""
+
+import hashlib
+import importlib.metadata
+from pathlib import Path
+
+from balle2017 import runtime
+from balle2017.dataset import ImageStore
+from balle2017.files import sha256_file
+from balle2017.imports import import_closure
+
+_PACKAGES = ("tensorflow", "tensorflow-compression", "numpy")
+
+
+def code_sha256(module: Path) -> str:
+    """Return the hash of a module and all package files that it imports."""
+    digest = hashlib.sha256()
+    for path in import_closure(module):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def data_record(train_list: Path, val_list: Path) -> dict[str, str]:
+    """Return the hashes of two image lists, and of the manifest they were split from."""
+    record = {
+        "train_list_sha256": sha256_file(train_list),
+        "val_list_sha256": sha256_file(val_list),
+    }
+    manifest = ImageStore(train_list).manifest
+    if manifest is not None:
+        record["manifest_sha256"] = sha256_file(manifest)
+    return record
+
+
+def machine_record(device: str) -> dict:
+    """Return device, processor and package versions."""
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"device": device, "cpu": runtime.cpu_model()[0], "versions": versions}

@@ -1,0 +1,141 @@
+"""Every flag of scripts/train.py has an effect that can be seen from outside."""
+
+import numpy as np
+import pytest
+from balle2017.files import read_json, read_table
+from balle2017.images import read_image
+from balle2017.tensors import load_tensors
+from helpers import make_picture, run_script
+from PIL import Image
+
+SMALL = [
+    *("--patch_size", 32, "--batch_size", 1, "--num_filters", 4, "--num_latents", 6),
+    *("--threads", 1, "--val_split", 0.5),
+]
+
+
+def weights(folder):
+    arrays, _, _ = load_tensors(folder / "model" / "model.safetensors")
+    return {name: value for name, value in arrays.items() if not name.startswith("coding/")}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for seed in range(7):
+        Image.fromarray(make_picture(seed)).save(folder / f"{seed}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(pictures, tmp_path_factory):
+    """One run with most flags away from their defaults."""
+    folder = tmp_path_factory.mktemp("flags")
+    done = run_script(
+        *("train", "--data_dir", pictures, "--save_dir", folder / "out", *SMALL),
+        *("--max_images", 6, "--checkpoint_dir", folder / "elsewhere", "--test_dir", pictures),
+        *("--epochs", 7, "--steps_per_epoch", 3, "--learning_rate", 0.001, "--seed", 5),
+        *("--log_images_every", 3, "--num_images_to_log", 2, "--lambda_rd", 0.03),
+        *("--initialization", "cosine", "--precision_policy", "mixed_bfloat16"),
+        *("--device", "cpu", "--average_decay", 0.9),
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_images_are_limited_and_split(run):
+    folder, stdout = run
+    assert "6 images accepted, 1 skipped" in stdout
+    # The hash of the content decides for each image whether it is in the given half.
+    assert "1 train, 5 validate" in stdout
+    assert len(read_table(folder / "out" / "dataset" / "val.csv")) == 5
+
+
+def test_epochs_have_the_given_number_of_steps(run):
+    history = read_table(run[0] / "out" / "history.csv")
+    assert [int(row["step"]) for row in history] == [3, 6, 9, 12, 15, 18, 21]
+
+
+def test_the_last_five_checkpoints_are_kept_where_they_belong(run):
+    folder, _ = run
+    names = sorted(path.name for path in (folder / "elsewhere").glob("checkpoint-*"))
+    assert names == [f"checkpoint-{step:09d}.safetensors" for step in (9, 12, 15, 18, 21)]
+    assert not (folder / "out" / "checkpoints").exists()
+
+
+def test_side_by_side_images(run):
+    images = run[0] / "out" / "images"
+    names = sorted(path.name for path in images.iterdir())
+    assert names == [f"epoch-000{epoch}-{index}.png" for epoch in (3, 6) for index in (0, 1)]
+    assert read_image(images / names[0]).shape == (32, 64, 3)
+
+
+def test_the_model_has_the_given_channels_and_records_its_making(run):
+    folder, stdout = run
+    config = read_json(folder / "out" / "model" / "config.json")
+    assert (config["num_filters"], config["num_latents"]) == (4, 6)
+    assert (config["lambda_rd"], config["seed"]) == (0.03, 5)
+    assert weights(folder / "out")["analysis/conv_2/kernel"].shape == (25, 24)
+    assert "device: CPU, 1 thread(s), precision mixed_bfloat16" in stdout
+
+
+def test_the_test_result_is_of_the_test_images(run, pictures):
+    record = read_json(run[0] / "out" / "run.json")
+    test = record["test"]
+    assert (test["images"], test["count"]) == (str(pictures), 7)
+    assert test["loss"] == pytest.approx(test["bpp"] + 0.03 * test["mse"], rel=1e-5)
+    assert test["psnr"] == pytest.approx(10 * np.log10(255**2 / test["mse"]))
+    assert f"dB on 7 images of {pictures}" in run[1]
+
+
+def test_tensorboard_has_scalars_and_images(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run[0] / "out" / "tensorboard"), {"tensors": 0})
+    events.Reload()
+    tags = set(events.Tags()["tensors"])
+    assert {"train/loss", "validation/psnr", "learning_rate", "igdn_0"} <= tags
+    assert [event.step for event in events.Tensors("validation/loss")] == list(range(3, 22, 3))
+    assert [event.step for event in events.Tensors("reconstruction/1")] == [9, 18]
+
+
+def test_training_starts_from_another_model(run, pictures, tmp_path):
+    folder, _ = run
+    arguments = ["--data_dir", pictures, *SMALL, "--init_from", folder / "out"]
+    # A rate this small changes no weight.
+    still = ["--learning_rate", 1e-30, "--epochs", 9, "--steps_per_epoch", 1]
+    done = run_script(
+        "train", "--save_dir", tmp_path, *arguments, *still, "--early_stopping_patience", 2
+    )
+    assert done.returncode == 0, done.stderr
+    source = weights(folder / "out")
+    for name, value in weights(tmp_path).items():
+        np.testing.assert_allclose(value, source[name], atol=1e-28, err_msg=name)
+    record = read_json(tmp_path / "run.json")
+    model = read_json(folder / "out" / "model" / "config.json")["model_sha256"]
+    assert record["fingerprint"]["init_from"] == model
+    # A validation loss that stays equal ends the run after the patience.
+    assert [row["epoch"] for row in read_table(tmp_path / "history.csv")] == ["1", "2", "3"]
+    assert "stopping early: no lower validation loss since epoch 1" in done.stdout
+
+
+def test_a_model_of_another_shape_is_refused(run, pictures, tmp_path):
+    done = run_script(
+        *("train", "--data_dir", pictures, "--save_dir", tmp_path, *SMALL),
+        *("--num_filters", 5, "--init_from", run[0] / "out"),
+    )
+    assert done.returncode == 2
+    assert "has 4 filters and 6 latents, the settings ask for 5 and 6" in done.stderr
+
+
+def test_a_run_that_diverged_fails_at_once_the_next_time(pictures, tmp_path):
+    arguments = ["--data_dir", pictures, "--save_dir", tmp_path, *SMALL]
+    arguments += ["--epochs", 9, "--steps_per_epoch", 4, "--learning_rate", 1e30]
+    done = run_script("train", *arguments)
+    assert done.returncode == 1
+    assert "lower learning_rate or set clip_norm" in done.stderr
+    assert not (tmp_path / "model").exists()
+    again = run_script("train", *arguments)
+    assert again.returncode == 1
+    assert "known from the last attempt, see " in again.stderr
+    assert "diverged.json" in again.stderr

@@ -1,0 +1,79 @@
+"""Training jobs that are killed or terminated, and that Snakemake tries again."""
+
+import contextlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from balle2017.files import read_table
+
+STEPS = 5
+MODEL = "results/tiny/models/0.0100-f4-s1"
+
+
+def last_step(checkpoints):
+    """Return the step of the newest checkpoint, 0 if there is none."""
+    steps = [int(path.stem.split("-")[1]) for path in checkpoints.glob("checkpoint-*.safetensors")]
+    return max(steps, default=0)
+
+
+def timeless(path):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_table(path)]
+
+
+def wait_for(condition, process, seconds=180):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the run did not get that far in time"
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.002)
+
+
+def trainings(folder):
+    """Return the training processes of a workflow."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            if "scripts/train.py" in words and Path(process.cwd()) == folder:
+                # The shell that Snakemake starts has the command in one word.
+                found.append(process)
+    return found
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_snakemake_retries_and_the_model_is_the_same(fresh, sent):
+    training = {"epochs": 60, "steps_per_epoch": STEPS, "early_stopping_patience": 60}
+    training |= {"patch_size": 32, "batch_size": 1, "threads": 1, "precision_policy": "float32"}
+    fresh.configure(lambdas=[0.01], training=training)
+    weights = fresh.folder / MODEL / "model" / "model.safetensors"
+    fresh.run("train")
+    expected, history = weights.read_bytes(), timeless(fresh.folder / MODEL / "history.csv")
+    shutil.rmtree(fresh.folder / MODEL)
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "train"]
+    process = subprocess.Popen(
+        [*command, "--configfile", "tiny.yaml"],
+        cwd=fresh.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    checkpoints = fresh.folder / "work/train/tiny/0.0100-f4-s1"
+    for target in (2 * STEPS, 8 * STEPS):
+        wait_for(lambda target=target: last_step(checkpoints) >= target, process)
+        for one in trainings(fresh.folder):
+            one.send_signal(sent)
+        psutil.wait_procs(trainings(fresh.folder), timeout=60)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    log = (fresh.folder / "logs/tiny/train_model/0.0100-f4-s1.log").read_text()
+    step = int(re.search(r"resumed from step (\d+) ", log).group(1))
+    assert step >= 8 * STEPS
+    assert weights.read_bytes() == expected
+    assert timeless(fresh.folder / MODEL / "history.csv") == history
