@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from balle2017.files import read_table
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,3 +24,25 @@ def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess:
     """Run scripts/NAME.py in a process of its own."""
     command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def timeless(history: Path) -> list[dict[str, str]]:
+    """Return a history.csv without its times."""
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_table(history)]
+
+
+def last_step(checkpoints: Path) -> int:
+    """Return the step of the newest checkpoint in a folder, 0 if there is none."""
+    steps = [int(path.stem.split("-")[1]) for path in checkpoints.glob("checkpoint-*.safetensors")]
+    return max(steps, default=0)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen, seconds: float) -> bool:
+    """Wait until the condition holds or the process has ended; return whether it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the run did not get that far in time"
+        if process.poll() is not None:
+            return condition()
+        time.sleep(0.002)
+    return True

@@ -2,7 +2,9 @@
 
 import tensorflow as tf
 
-_INITIAL, _LARGEST, _PATIENCE = 2.0**15, 2.0**24, 2000
+_INITIAL, _LARGEST = 2.0**15, 2.0**24
+#: Finite steps before the scale doubles.
+PATIENCE = 2000
 
 
 class LossScale:
@@ -21,7 +23,7 @@ class LossScale:
     def update(self, finite: tf.Tensor) -> None:
         """Take note of whether all gradients of a step were finite, bool scalar."""
         streak = tf.where(finite, self._streak + 1, tf.zeros((), tf.int64))
-        grow = streak >= _PATIENCE
+        grow = streak >= PATIENCE
         grown = tf.minimum(self.value * 2, _LARGEST)
         kept = tf.where(grow, grown, self.value)
         # Below 1 it is not the scale that is wrong: then the loss itself is not finite.

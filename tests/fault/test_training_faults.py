@@ -7,8 +7,7 @@ import sys
 import time
 
 import pytest
-from balle2017.files import read_table
-from helpers import ROOT, make_picture, run_script
+from helpers import ROOT, last_step, make_picture, run_script, timeless, wait_for
 from PIL import Image
 
 STEPS = 5
@@ -19,27 +18,6 @@ LONG = [
     *("--early_stopping_patience", 8),
 ]
 MODEL = "model/model.safetensors"
-
-
-def timeless(path):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_table(path)]
-
-
-def last_step(checkpoints):
-    """Return the step of the newest checkpoint, 0 if there is none."""
-    steps = [int(path.stem.split("-")[1]) for path in checkpoints.glob("checkpoint-*.safetensors")]
-    return max(steps, default=0)
-
-
-def wait_for(condition, process, seconds=120):
-    """Wait until the condition holds or the process has ended; return whether it holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the run did not get that far in time"
-        if process.poll() is not None:
-            return condition()
-        time.sleep(0.002)
-    return True
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +47,7 @@ def test_kills_at_random_moments_change_no_bit(undisturbed, tmp_path):
         )
         # Some steps further, and then at any moment: in a step, a validation or a write.
         target = before + STEPS * rng.randint(1, 10)
-        if wait_for(lambda target=target: last_step(checkpoints) >= target, process):
+        if wait_for(lambda target=target: last_step(checkpoints) >= target, process, 120):
             time.sleep(rng.uniform(0, 0.1))
         process.kill()
         kills += process.wait() == -signal.SIGKILL

@@ -95,7 +95,7 @@ def test_strings_become_what_the_schema_says():
 def test_schema_and_training_settings_agree():
     slices = SCHEMA["properties"]["training"]["properties"]
     slices = slices | SCHEMA["properties"]["model"]["properties"]
-    # These do not change the result; they belong to RunOptions.
+    # These belong to RunOptions.
     options = {"log_images_every", "num_images_to_log", "check_numerics", "test_dir"}
     defaults = {item.name: item.default for item in dataclasses.fields(RunOptions)}
     for name in options:

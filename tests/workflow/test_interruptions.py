@@ -6,33 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
-from balle2017.files import read_table
+from helpers import last_step, timeless, wait_for
 
 STEPS = 5
 MODEL = "results/tiny/models/0.0100-f4-s1"
-
-
-def last_step(checkpoints):
-    """Return the step of the newest checkpoint, 0 if there is none."""
-    steps = [int(path.stem.split("-")[1]) for path in checkpoints.glob("checkpoint-*.safetensors")]
-    return max(steps, default=0)
-
-
-def timeless(path):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_table(path)]
-
-
-def wait_for(condition, process, seconds=180):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the run did not get that far in time"
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.002)
 
 
 def trainings(folder):
@@ -66,7 +47,7 @@ def test_snakemake_retries_and_the_model_is_the_same(fresh, sent):
     )
     checkpoints = fresh.folder / "work/train/tiny/0.0100-f4-s1"
     for target in (2 * STEPS, 8 * STEPS):
-        wait_for(lambda target=target: last_step(checkpoints) >= target, process)
+        assert wait_for(lambda target=target: last_step(checkpoints) >= target, process, 180)
         for one in trainings(fresh.folder):
             one.send_signal(sent)
         psutil.wait_procs(trainings(fresh.folder), timeout=60)
