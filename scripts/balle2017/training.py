@@ -48,7 +48,9 @@ HISTORY_COLUMNS = [
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What does not change the result of a run.
+    """What is not a setting of the model: where files go and what is looked at on the way.
+
+    Nothing here changes the weights, but for the rounding under `check_numerics`.
 
     Attributes:
         save_dir: receives model/, history.csv, run.json and images/.
@@ -87,7 +89,7 @@ def train(
         settings: what decides the result.
         train_list: training images, as `split_images` writes them.
         val_list: validation images.
-        options: where files go, and other things that change no weight.
+        options: where files go, and what is looked at on the way.
         log: called with one line of text at a time.
 
     Raises:
