@@ -11,10 +11,6 @@ import tensorflow as tf
 import tensorflow_compression as tfc
 
 
-def _transform(*layers: tf.keras.layers.Layer) -> tf.keras.Sequential:
-    return tf.keras.Sequential(layers)
-
-
 def _down(filters: int, support: int, stride: int, **options: object) -> tfc.SignalConv2D:
     return tfc.SignalConv2D(
         filters, (support, support), corr=True, strides_down=stride, padding="same_zeros", **options
@@ -34,15 +30,19 @@ class TfcDefault(tf.keras.Model):
         """Build all variables."""
         super().__init__()
         n = num_filters
-        self.analysis = _transform(
-            _down(n, 9, 4, use_bias=True, activation=tfc.GDN()),
-            _down(n, 5, 2, use_bias=True, activation=tfc.GDN()),
-            _down(n, 5, 2, use_bias=False),
+        self.analysis = tf.keras.Sequential(
+            [
+                _down(n, 9, 4, use_bias=True, activation=tfc.GDN()),
+                _down(n, 5, 2, use_bias=True, activation=tfc.GDN()),
+                _down(n, 5, 2, use_bias=False),
+            ]
         )
-        self.synthesis = _transform(
-            _up(n, 5, 2, use_bias=True, activation=tfc.GDN(inverse=True)),
-            _up(n, 5, 2, use_bias=True, activation=tfc.GDN(inverse=True)),
-            _up(3, 9, 4, use_bias=True),
+        self.synthesis = tf.keras.Sequential(
+            [
+                _up(n, 5, 2, use_bias=True, activation=tfc.GDN(inverse=True)),
+                _up(n, 5, 2, use_bias=True, activation=tfc.GDN(inverse=True)),
+                _up(3, 9, 4, use_bias=True),
+            ]
         )
         self.prior = tfc.NoisyDeepFactorized(batch_shape=(n,))
         self.analysis.build((None, None, None, 3))

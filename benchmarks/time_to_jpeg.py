@@ -11,6 +11,7 @@ an interruption.
 
 import argparse
 import csv
+import dataclasses
 import json
 import sys
 import time
@@ -92,6 +93,8 @@ class Ours:
         self._state, self._model = work / "state.safetensors", work / "model"
         if self._state.is_file():
             arrays, description, _ = load_tensors(self._state)
+            if description["fingerprint"] != dataclasses.asdict(settings):
+                raise SystemExit(f"{self._state} belongs to another recipe; give another --work")
             self._trainer.restore(self._state, arrays, description)
         self.step, self.seconds = self._trainer.step, self._trainer.seconds
 
@@ -105,7 +108,7 @@ class Ours:
     def save(self) -> None:
         """Write the state."""
         self._trainer.seconds = self.seconds
-        self._trainer.save(self._state, {})
+        self._trainer.save(self._state, dataclasses.asdict(self._trainer.settings))
 
     def measure(self, patches: np.ndarray) -> dict[str, float]:
         """Return the loss on patches, and what the normalizations do."""
