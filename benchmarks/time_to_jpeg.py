@@ -38,7 +38,7 @@ from balle2017.settings import TrainingSettings
 from balle2017.split import split_images
 
 ROOT = Path(__file__).resolve().parent.parent
-MARKS = (1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 50, 60)
+MARKS = (0.25, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 50, 60)
 HELD_OUT_SIZE = 256
 JPEG_QUALITIES = tuple(range(4, 96, 4))
 

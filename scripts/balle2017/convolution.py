@@ -14,25 +14,28 @@ import tensorflow as tf
 
 from balle2017.kernels import FourierKernel
 
+#: The layers at the pixels see blocks of BLOCK x BLOCK pixels as channels.
+BLOCK = 4
 
-def to_blocks(pixels: tf.Tensor, stride: int) -> tf.Tensor:
-    """Map [n, h * stride, w * stride, c] to [n, h, w, stride * stride * c]."""
+
+def to_blocks(pixels: tf.Tensor) -> tf.Tensor:
+    """Map [n, 4 h, 4 w, c] to [n, h, w, 16 c]."""
     shape = tf.shape(pixels)
     channels = pixels.shape[-1]
-    rows, columns = shape[1] // stride, shape[2] // stride
+    rows, columns = shape[1] // BLOCK, shape[2] // BLOCK
     # A transpose is several times faster than tf.nn.space_to_depth.
-    split = tf.reshape(pixels, (-1, rows, stride, columns, stride * channels))
+    split = tf.reshape(pixels, (-1, rows, BLOCK, columns, BLOCK * channels))
     blocks = tf.transpose(split, (0, 1, 3, 2, 4))
-    return tf.reshape(blocks, (-1, rows, columns, stride * stride * channels))
+    return tf.reshape(blocks, (-1, rows, columns, BLOCK**2 * channels))
 
 
-def from_blocks(blocks: tf.Tensor, stride: int) -> tf.Tensor:
+def from_blocks(blocks: tf.Tensor) -> tf.Tensor:
     """Invert `to_blocks`."""
     shape = tf.shape(blocks)
-    channels = blocks.shape[-1] // stride**2
-    split = tf.reshape(blocks, (-1, shape[1], shape[2], stride, stride * channels))
+    channels = blocks.shape[-1] // BLOCK**2
+    split = tf.reshape(blocks, (-1, shape[1], shape[2], BLOCK, BLOCK * channels))
     pixels = tf.transpose(split, (0, 1, 3, 2, 4))
-    return tf.reshape(pixels, (-1, shape[1] * stride, shape[2] * stride, channels))
+    return tf.reshape(pixels, (-1, shape[1] * BLOCK, shape[2] * BLOCK, channels))
 
 
 def _down(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -82,7 +85,7 @@ class Convolution(tf.Module):
     There is no bias: GDN adds it.
     """
 
-    #: 4 for the layers over blocks of 4x4 pixels.
+    #: BLOCK for the layers at the pixels.
     stride = 1
 
     def __init__(self, name: str, kernel: np.ndarray, dtype: tf.DType):
@@ -99,24 +102,25 @@ class Convolution(tf.Module):
 
 
 class PixelsDown(Convolution):
-    """9x9 convolution with stride 4: [n, h, w, 3] to [n, h / 4, w / 4, outputs]."""
+    """9x9 convolution with stride 4 of pixels in blocks: [n, h, w, 48] to [n, h, w, outputs]."""
 
-    stride = 4
+    stride = BLOCK
 
-    def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        """Convolve; h and w must be multiples of 4."""
-        blocks = to_blocks(tf.cast(x, self.dtype), 4)
-        return tf.nn.conv2d(blocks, tf.cast(self.kernel(), self.dtype), 1, "SAME")
+    def __call__(self, blocks: tf.Tensor) -> tf.Tensor:
+        """Convolve what `to_blocks` returns."""
+        return tf.nn.conv2d(
+            tf.cast(blocks, self.dtype), tf.cast(self.kernel(), self.dtype), 1, "SAME"
+        )
 
 
 class PixelsUp(Convolution):
-    """9x9 transposed convolution with stride 4: [n, h, w, inputs] to [n, 4 h, 4 w, 3].
+    """9x9 transposed convolution with stride 4: [n, h, w, inputs] to blocks [n, h, w, 48].
 
     Attributes:
         bias: variable, float32 [3].
     """
 
-    stride = 4
+    stride = BLOCK
 
     def __init__(self, name: str, kernel: np.ndarray, dtype: tf.DType):
         """See `Convolution`."""
@@ -124,13 +128,13 @@ class PixelsUp(Convolution):
         self.bias = tf.Variable(tf.zeros(3), name="bias")
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        """Convolve and add the bias."""
+        """Convolve and add the bias; `from_blocks` makes pixels of it."""
         # A transposed convolution gathers with the kernel turned over.
         kernel = tf.transpose(tf.reverse(self.kernel(), (0, 1)), (0, 1, 3, 2))
         blocks = tf.nn.conv2d(tf.cast(x, self.dtype), tf.cast(kernel, self.dtype), 1, "SAME")
         # A gradient over 16 times 3 channels is ten times as fast as one over 3.
-        bias = tf.tile(tf.cast(self.bias, self.dtype), [16])
-        return from_blocks(tf.nn.bias_add(blocks, bias), 4)
+        bias = tf.tile(tf.cast(self.bias, self.dtype), [BLOCK**2])
+        return tf.nn.bias_add(blocks, bias)
 
 
 class Down(Convolution):

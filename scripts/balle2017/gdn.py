@@ -11,6 +11,8 @@ from collections.abc import Callable
 import tensorflow as tf
 import tensorflow_compression as tfc
 
+from balle2017.passes import plain_and_compiled
+
 _GAMMA_BESIDE_DIAGONAL = 0.002
 
 
@@ -25,26 +27,22 @@ def _in_float32(function: Callable) -> Callable:
 
 # The elementwise passes: x input, b bias, n norm; dy and da are gradients, of the
 # output and of the magnitude |x + b|.
-_PASSES: dict[bool, dict[str, Callable]] = {
-    False: {
+_DIVIDE = plain_and_compiled(
+    {
         "magnitude": _in_float32(lambda x, b: tf.abs(x + b)),
         "output": _in_float32(lambda x, b, n: (x + b) / n),
         "norm_gradient": _in_float32(lambda dy, x, b, n: -dy * (x + b) / (n * n)),
         "input_gradient": _in_float32(lambda dy, x, b, n, da: dy / n + tf.sign(x + b) * da),
-    },
-    True: {
+    }
+)
+_MULTIPLY = plain_and_compiled(
+    {
         "magnitude": _in_float32(lambda x, b: tf.abs(x + b)),
         "output": _in_float32(lambda x, b, n: (x + b) * n),
         "norm_gradient": _in_float32(lambda dy, x, b, n: dy * (x + b)),
         "input_gradient": _in_float32(lambda dy, x, b, n, da: dy * n + tf.sign(x + b) * da),
-    },
-}
-# XLA makes one loop of each; the matrix products between them stay with TensorFlow,
-# whose kernels are faster.
-_COMPILED = {
-    inverse: {name: tf.function(f, jit_compile=True) for name, f in passes.items()}
-    for inverse, passes in _PASSES.items()
-}
+    }
+)
 
 
 class GDN(tf.Module):
@@ -79,7 +77,7 @@ class GDN(tf.Module):
         gamma = 0.1 * tf.eye(channels) + _GAMMA_BESIDE_DIAGONAL
         self.gamma = tfc.GDNParameter(gamma, name="gamma")
         self.dtype = tf.as_dtype(dtype)
-        self._passes = (_COMPILED if fused else _PASSES)[inverse]
+        self._passes = (_MULTIPLY if inverse else _DIVIDE)[fused]
         self._apply = tf.custom_gradient(self._with_gradient)
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:

@@ -4,6 +4,12 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from balle2017.passes import plain_and_compiled
+
+# The transforms see pixels 0..255 as (pixel - 128) / 256: centred, so that training
+# does not begin with learning the mean, and exact in bfloat16 too.
+_PIXEL_CENTRE, _PIXEL_RANGE = 128.0, 256.0
+
 
 class RateDistortion(NamedTuple):
     """Scalars, float32: loss, bits per pixel, mean squared error on 0..255."""
@@ -13,19 +19,61 @@ class RateDistortion(NamedTuple):
     mse: tf.Tensor
 
 
-def compute_rate_distortion_loss(
-    original: tf.Tensor, reconstruction: tf.Tensor, bits: tf.Tensor, lambda_rd: float
+def centre(pixels: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Map pixels on 0..255 to [-1/2, 1/2)."""
+    return (tf.cast(pixels, dtype) - _PIXEL_CENTRE) / _PIXEL_RANGE
+
+
+def to_pixels(centred: tf.Tensor) -> tf.Tensor:
+    """Invert `centre`, to float32, neither rounded nor clipped."""
+    return tf.cast(centred, tf.float32) * _PIXEL_RANGE + _PIXEL_CENTRE
+
+
+def _error(original: tf.Tensor, centred: tf.Tensor) -> tf.Tensor:
+    return to_pixels(centred) - tf.cast(original, tf.float32)
+
+
+_PASSES = plain_and_compiled(
+    {
+        "squared": lambda original, centred: tf.square(_error(original, centred)),
+        "gradient": lambda original, centred, factor: tf.cast(
+            _error(original, centred) * factor, centred.dtype
+        ),
+    }
+)
+
+
+def mean_squared_error(original: tf.Tensor, centred: tf.Tensor, fused: bool) -> tf.Tensor:
+    """Return the mean squared error on 0..255, float32 scalar.
+
+    Args:
+        original: pixels on 0..255, any type and shape.
+        centred: the reconstruction in the same shape, as `centre` gives it.
+        fused: compile the elementwise passes.
+    """
+    passes = _PASSES[fused]
+
+    @tf.custom_gradient
+    def apply(centred: tf.Tensor):
+        def grad(dy: tf.Tensor) -> tf.Tensor:
+            factor = dy * (2 * _PIXEL_RANGE) / tf.size(centred, tf.float32)
+            return passes["gradient"](original, centred, factor)
+
+        return tf.reduce_mean(passes["squared"](original, centred)), grad
+
+    return apply(centred)
+
+
+def rate_distortion_loss(
+    mse: tf.Tensor, bits: tf.Tensor, pixels: tf.Tensor, lambda_rd: float
 ) -> RateDistortion:
     """Return loss = bpp + lambda_rd * MSE, as means over the batch.
 
     Args:
-        original: float32 [n, height, width, 3] on 0..255.
-        reconstruction: the same shape and scale.
+        mse: mean squared error on 0..255, float32 scalar.
         bits: float32 [n], the rate of each picture in bits.
+        pixels: number of pixels of one picture.
         lambda_rd: weight of the distortion.
     """
-    shape = tf.shape(original)
-    pixels = tf.cast(shape[1] * shape[2], tf.float32)
-    bpp = tf.reduce_mean(bits) / pixels
-    mse = tf.reduce_mean(tf.math.squared_difference(original, reconstruction))
+    bpp = tf.reduce_mean(bits) / tf.cast(pixels, tf.float32)
     return RateDistortion(bpp + lambda_rd * mse, bpp, mse)

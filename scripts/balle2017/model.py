@@ -6,17 +6,23 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from balle2017.convolution import Down, FromLatents, PixelsDown, PixelsUp, ToLatents, Up
+from balle2017.convolution import (
+    Down,
+    FromLatents,
+    PixelsDown,
+    PixelsUp,
+    ToLatents,
+    Up,
+    from_blocks,
+    to_blocks,
+)
 from balle2017.gdn import GDN
 from balle2017.initialization import initial_kernels
+from balle2017.losses import centre, mean_squared_error, to_pixels
 from balle2017.prior import FactorizedPrior
 
 #: The analysis transform reduces each side by this factor.
 STRIDE = 16
-
-# Pixels 0..255 enter the transforms as (pixel - 128) / 256: centred, so that
-# training does not begin with learning the mean, and exact in bfloat16 too.
-_PIXEL_CENTRE, _PIXEL_RANGE = 128.0, 256.0
 
 #: Called with the name and value of each intermediate tensor; returns the value.
 Watch = Callable[[str, tf.Tensor], tf.Tensor]
@@ -61,8 +67,9 @@ class _Transform(tf.Module):
 class BalleEncoder(_Transform):
     """Analysis transform (paper, section 3): three convolutions, GDN between them.
 
-    Maps centred pixels, float [n, height, width, 3] in [-1/2, 1/2), to float32
-    latents [n, height / 16, width / 16, num_latents].
+    Maps centred pixels in [-1/2, 1/2) as `to_blocks` arranges them, float
+    [n, height / 4, width / 4, 48], to float32 latents
+    [n, height / 16, width / 16, num_latents].
     """
 
     def __init__(self, kernels: dict[str, np.ndarray], dtype: tf.DType, fused: bool):
@@ -82,7 +89,7 @@ class BalleEncoder(_Transform):
 class BalleDecoder(_Transform):
     """Synthesis transform (paper, section 3): the analysis transform mirrored, with IGDN.
 
-    Maps latents [n, h, w, num_latents] to centred pixels [n, 16 * h, 16 * w, 3].
+    Maps latents [n, h, w, num_latents] to blocks of centred pixels [n, 4 h, 4 w, 48].
     """
 
     def __init__(self, kernels: dict[str, np.ndarray], dtype: tf.DType, fused: bool):
@@ -132,10 +139,11 @@ class Balle2017FactorizedPrior(tf.Module):
         self.num_filters = num_filters
         self.num_latents = num_latents or num_filters
         kernels = initial_kernels(num_filters, self.num_latents, initialization, latent_gain)
-        dtype = tf.keras.mixed_precision.Policy(policy).compute_dtype
-        self.analysis = BalleEncoder(kernels, dtype, fused)
-        self.synthesis = BalleDecoder(kernels, dtype, fused)
-        self.prior = FactorizedPrior(self.num_latents)
+        self._dtype = tf.as_dtype(tf.keras.mixed_precision.Policy(policy).compute_dtype)
+        self._fused = fused
+        self.analysis = BalleEncoder(kernels, self._dtype, fused)
+        self.synthesis = BalleDecoder(kernels, self._dtype, fused)
+        self.prior = FactorizedPrior(self.num_latents, fused)
 
     def analyze(self, pixels: tf.Tensor, watch: Watch = _unwatched) -> tf.Tensor:
         """Map pixels on 0..255, any type, [n, height, width, 3], to float32 latents.
@@ -148,15 +156,13 @@ class Balle2017FactorizedPrior(tf.Module):
                 side = tf.shape(pixels)[axis]
                 extended = tf.range(-(-side // STRIDE) * STRIDE)
                 pixels = tf.gather(pixels, tf.minimum(extended, side - 1), axis=axis)
-        centred = (tf.cast(pixels, tf.float32) - _PIXEL_CENTRE) / _PIXEL_RANGE
-        return self.analysis(centred, watch)
+        return self.analysis(centre(to_blocks(pixels), self._dtype), watch)
 
     def synthesize(
         self, latents: tf.Tensor, height: int, width: int, watch: Watch = _unwatched
     ) -> tf.Tensor:
         """Map latents to float32 pixels on 0..255, cropped to [n, height, width, 3]."""
-        centred = tf.cast(self.synthesis(latents, watch), tf.float32)
-        pixels = centred * _PIXEL_RANGE + _PIXEL_CENTRE
+        pixels = from_blocks(to_pixels(self.synthesis(latents, watch)))
         if pixels.shape[1:3] == (height, width):
             return pixels
         return pixels[:, :height, :width, :]
@@ -167,16 +173,18 @@ class Balle2017FactorizedPrior(tf.Module):
         """Run the relaxed model of training: additive noise instead of rounding (section 3.1).
 
         Args:
-            pixels: [n, height, width, 3] on 0..255, sides multiples of 16.
+            pixels: uint8 [n, height, width, 3], sides multiples of 16.
             noise: float32 in the latents' shape, uniform on [-1/2, 1/2).
             watch: sees every layer's output.
 
         Returns:
-            Float32 reconstruction on 0..255, not clipped, and bits float32 [n].
+            Mean squared error on 0..255, float32 scalar, and bits float32 [n].
         """
-        noisy = self.analyze(pixels, watch) + noise
+        blocks = to_blocks(pixels)
+        noisy = self.analysis(centre(blocks, self._dtype), watch) + noise
         bits = watch("bits", self.prior.bits(noisy))
-        return self.synthesize(noisy, pixels.shape[1], pixels.shape[2], watch), bits
+        # Blocks are compared with blocks: nobody looks at these pixels.
+        return mean_squared_error(blocks, self.synthesis(noisy, watch), self._fused), bits
 
     def quantized(
         self, pixels: tf.Tensor, offset: tf.Tensor, watch: Watch = _unwatched
@@ -189,7 +197,7 @@ class Balle2017FactorizedPrior(tf.Module):
             watch: sees every layer's output.
 
         Returns:
-            As `__call__`.
+            Float32 reconstruction on 0..255, not clipped, and bits float32 [n].
         """
         latents = tf.round(self.analyze(pixels, watch) - offset) + offset
         shape = tf.shape(pixels)

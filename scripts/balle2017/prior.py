@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
+from balle2017.rate import PARAMETERS, nats
+
 
 class FactorizedPrior(tf.Module):
     """One density for each channel: `tfc.NoisyDeepFactorized`, float32.
@@ -15,28 +17,22 @@ class FactorizedPrior(tf.Module):
         distribution: the density of latents with uniform noise, or rounded.
     """
 
-    def __init__(self, channels: int):
-        """Start from tfc's broad density."""
+    def __init__(self, channels: int, fused: bool = False):
+        """Start from tfc's broad density.
+
+        Args:
+            channels: of the latents.
+            fused: compile elementwise passes, which pays where shapes do not change.
+        """
         super().__init__(name="prior")
         self.channels = channels
+        self._fused = fused
         self.distribution = tfc.NoisyDeepFactorized(batch_shape=(channels,))
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Return the trained variables under tfc's names: matrix_0, bias_0, ..."""
         variables = self.distribution.base.variables
         return {variable.name.split("/")[-1].split(":")[0]: variable for variable in variables}
-
-    def _logits(self, values: tf.Tensor) -> tf.Tensor:
-        """Return the logit of each channel's cumulative distribution, [channels, 1, n]."""
-        variables = self.named_variables()
-        layers = sum(name.startswith("matrix_") for name in variables)
-        logits = values
-        for layer in range(layers):
-            matrix = tf.nn.softplus(variables[f"matrix_{layer}"])
-            logits = tf.linalg.matmul(matrix, logits) + variables[f"bias_{layer}"]
-            if layer < layers - 1:
-                logits += tf.math.tanh(variables[f"factor_{layer}"]) * tf.math.tanh(logits)
-        return logits
 
     def bits(self, latents: tf.Tensor) -> tf.Tensor:
         """Return the information content of each picture's latents.
@@ -50,16 +46,16 @@ class FactorizedPrior(tf.Module):
         Returns:
             Bits, float32 [n].
         """
-        shape = tf.shape(latents)
-        values = tf.transpose(tf.reshape(latents, (1, -1, self.channels)), (2, 0, 1))
-        both = self._logits(tf.concat([values + 0.5, values - 0.5], -1))
-        upper, lower = tf.split(both, 2, -1)
-        # With s the logistic function, s(u) - s(l) = s(u) s(-l) (1 - exp(l - u)): no
-        # difference of nearly equal numbers in either tail.
-        nats = tf.nn.softplus(-upper) + tf.nn.softplus(lower)
-        nats -= tf.math.log(-tf.math.expm1(lower - upper))
-        nats = tf.reshape(tf.reduce_sum(nats, (0, 1)), (shape[0], -1))
-        return tf.reduce_sum(nats, 1) / math.log(2)
+        values = tf.transpose(tf.reshape(latents, (-1, self.channels)))
+        positions = tf.reduce_sum(nats(values, self._parameters(), self._fused), 0)
+        per_picture = tf.reshape(positions, (tf.shape(latents)[0], -1))
+        return tf.reduce_sum(per_picture, 1) / math.log(2)
+
+    def _parameters(self) -> list[tf.Tensor]:
+        """Return what `nats` takes, from the unconstrained variables."""
+        constraints = {"matrix": tf.nn.softplus, "bias": tf.identity, "factor": tf.math.tanh}
+        variables = self.named_variables()
+        return [constraints[name.split("_")[0]](variables[name]) for name in PARAMETERS]
 
     def coding_tables(self, range_coder_precision: int = 16) -> dict[str, np.ndarray]:
         """Build the range coder's tables from the present densities.
