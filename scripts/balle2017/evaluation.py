@@ -1,5 +1,6 @@
 """Measure a codec on a folder of pictures: real files, decoded pixels."""
 
+import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -16,12 +17,8 @@ from balle2017.errors import InputError, WorkError
 from balle2017.files import atomic_path, write_bytes, write_json, write_table
 from balle2017.images import list_images, read_image
 
-PER_IMAGE_COLUMNS = [
-    "point",
-    "image",
-    "width",
-    "height",
-    "bytes",
+#: Columns of per_image.csv whose means make a point of the rate-distortion curve.
+MEASURES = [
     "bpp",
     "bpp_payload",
     "bpp_estimated",
@@ -31,15 +28,12 @@ PER_IMAGE_COLUMNS = [
     "encode_s",
     "decode_s",
 ]
+PER_IMAGE_COLUMNS = ["point", "image", "width", "height", "bytes", "decoded_sha256", *MEASURES]
 
 #: Largest relative difference of coded payload and estimated rate over a test set,
 #: beside the bits a picture by which the range coder ends its stream.
 RATE_TOLERANCE = 0.01
 _END_OF_STREAM_BITS = 32
-
-
-#: Columns of per_image.csv whose means make a point of the rate-distortion curve.
-MEASURES = PER_IMAGE_COLUMNS[5:]
 
 
 @dataclass(frozen=True)
@@ -106,6 +100,7 @@ def evaluate_images(
             "width": width,
             "height": height,
             "bytes": len(data),
+            "decoded_sha256": hashlib.sha256(np.ascontiguousarray(decoded)).hexdigest(),
             "bpp": len(data) * 8 / pixels,
             "psnr_rgb": metrics.psnr(original, decoded),
             "psnr_y": metrics.psnr(metrics.luma(original), metrics.luma(decoded)),

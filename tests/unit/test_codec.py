@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 from balle2017.bitstream import HEADER_BYTES, Bitstream
@@ -106,6 +108,7 @@ def test_evaluation_measures_files_and_decoded_pixels(codec, small_model, tmp_pa
         original = read_image(picture_folder / row["image"])
         decoded = read_image(out / "reconstructions" / f"{stem}.png")
         assert float(row["psnr_rgb"]) == pytest.approx(metrics.psnr(original, decoded))
+        assert row["decoded_sha256"] == hashlib.sha256(decoded.tobytes()).hexdigest()
     (summary,) = read_json(out / "summary.json")
     assert summary["bpp"] == pytest.approx(np.mean([float(row["bpp"]) for row in rows]))
     assert summary["ms_ssim_rgb"] is None
