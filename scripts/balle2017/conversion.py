@@ -1,7 +1,10 @@
 """What compress.py and decompress.py share: many inputs, one output folder."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from tqdm import tqdm
 
 from balle2017.errors import BadImageError, DamagedFileError, InputError, WorkError
 
@@ -56,16 +59,22 @@ def list_streams(folder: Path) -> list[Path]:
 def convert_all(pairs: list[tuple[Path, Path]], convert: Callable[[Path, Path], str]) -> None:
     """Convert every file, print a line for each, and go on past bad ones.
 
+    In a terminal a bar shows how far it is.
+
     Raises:
         WorkError: some could not be converted (each has been named).
     """
     failed = 0
-    for source, target in pairs:
+    for source, target in tqdm(pairs, unit="file", disable=not sys.stderr.isatty(), leave=False):
         try:
-            print(convert(source, target), flush=True)
+            line = convert(source, target)
         except (BadImageError, DamagedFileError) as error:
             failed += 1
-            text = str(error)
-            print(text if text.startswith(str(source)) else f"{source}: {text}", flush=True)
+            line = str(error)
+            if not line.startswith(str(source)):
+                line = f"{source}: {line}"
+        # Not print(), which would write into the bar.
+        tqdm.write(line)
+        sys.stdout.flush()
     if failed:
         raise WorkError(f"{failed} of {len(pairs)} files could not be converted")
