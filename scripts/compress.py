@@ -15,15 +15,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("input", type=Path, nargs="+", help="pictures or folders of pictures")
     parser.add_argument("--model", type=Path, required=True, help="folder with config.json")
     parser.add_argument("--out", type=Path, required=True, help="folder, or one .b17 file")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="TensorFlow's threads")
+    parser.add_argument(
+        "--threads", type=int, default=2, metavar="N", help="tiles at the same time"
+    )
     args = parser.parse_args(argv)
     pairs = plan_outputs(args.input, args.out, list_images, ".b17")
 
     from balle2017 import runtime
     from balle2017.codec import Codec
 
-    runtime.configure(args.threads, "cpu")
-    codec = Codec(args.model)
+    runtime.configure(1, "cpu", operations=args.threads)
+    codec = Codec(args.model, args.threads)
 
     def convert(source: Path, target: Path) -> str:
         pixels = read_image(source)

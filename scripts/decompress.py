@@ -14,7 +14,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("input", type=Path, nargs="+", help=".b17 files or folders of them")
     parser.add_argument("--model", type=Path, required=True, help="folder with config.json")
     parser.add_argument("--out", type=Path, required=True, help="folder, or one .png file")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="TensorFlow's threads")
+    parser.add_argument(
+        "--threads", type=int, default=2, metavar="N", help="tiles at the same time"
+    )
     args = parser.parse_args(argv)
     pairs = plan_outputs(args.input, args.out, list_streams, ".png")
 
@@ -22,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from balle2017.codec import Codec
     from PIL import Image
 
-    runtime.configure(args.threads, "cpu")
-    codec = Codec(args.model)
+    runtime.configure(1, "cpu", operations=args.threads)
+    codec = Codec(args.model, args.threads)
 
     def convert(source: Path, target: Path) -> str:
         pixels = codec.decompress(source.read_bytes())

@@ -13,7 +13,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
     parser.add_argument("--out", type=Path, required=True, help="output folder")
     parser.add_argument("--testset", help="name of the test set (the folder's name)")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="TensorFlow's threads")
+    parser.add_argument(
+        "--threads", type=int, default=2, metavar="N", help="tiles at the same time"
+    )
     args = parser.parse_args(argv)
 
     from balle2017 import runtime
@@ -21,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from balle2017.codec import Codec
     from balle2017.evaluation import CodecPoint, point_text, run_evaluation
 
-    runtime.configure(args.threads, "cpu")
-    codec = Codec(args.model)
+    runtime.configure(1, "cpu", operations=args.threads)
+    codec = Codec(args.model, args.threads)
     identity = {
         "testset": args.testset or args.images.resolve().name,
         "codec": "balle2017",

@@ -1,6 +1,14 @@
-"""Compress pictures to bytes and back with a trained model, always in float32."""
+"""Compress pictures to bytes and back with a trained model, always in float32.
 
+Pictures are computed in tiles, so that memory does not grow with them, several tiles
+at a time. Where TensorFlow gives each operation one thread, the result does not depend
+on the number of threads.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -9,8 +17,9 @@ import tensorflow_compression as tfc
 from balle2017.bitstream import MAX_SIDE, Bitstream
 from balle2017.errors import BadImageError, DamagedFileError
 from balle2017.images import MAX_PIXELS
-from balle2017.model import latent_shape
+from balle2017.model import STRIDE, latent_shape
 from balle2017.model_io import load_model
+from balle2017.tiles import Span, split_plane
 
 _IMAGE = tf.TensorSpec((1, None, None, 3), tf.uint8)
 
@@ -18,13 +27,18 @@ _IMAGE = tf.TensorSpec((1, None, None, 3), tf.uint8)
 class Codec:
     """A trained model, ready to code."""
 
-    def __init__(self, model: Path):
+    def __init__(self, model: Path, threads: int = 1):
         """Load the model in folder `model` (or in its subfolder model/).
+
+        Args:
+            model: folder with config.json.
+            threads: tiles at the same time.
 
         Raises:
             InputError: there is no sound model.
         """
         self.model = load_model(model)
+        self._threads = threads
         self._network = self.model.network
         self._channels = self._network.num_latents
         tables = self.model.tables
@@ -39,19 +53,24 @@ class Codec:
         )
         self._analyze = tf.function(self._network.analyze, input_signature=[_IMAGE])
         latents = tf.TensorSpec((1, None, None, self._channels), tf.float32)
-        side = tf.TensorSpec((), tf.int32)
-        self._reconstruct = tf.function(self._to_pixels, input_signature=[latents, side, side])
+        self._reconstruct = tf.function(self._to_pixels, input_signature=[latents])
         self._rate = tf.function(self._estimate_bits, input_signature=[latents])
 
-    def _to_pixels(self, latents: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-        pixels = self._network.synthesize(latents, height, width)
+    def _for_tiles(self, shape: tuple[int, int], function: Callable[[Span, Span], Any]) -> list:
+        """Return the function's results for all tiles of latents, in their order."""
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(lambda tile: function(*tile), split_plane(*shape)))
+
+    def _to_pixels(self, latents: tf.Tensor) -> tf.Tensor:
+        shape = tf.shape(latents)
+        pixels = self._network.synthesize(latents, STRIDE * shape[1], STRIDE * shape[2])
         return tf.cast(tf.round(tf.clip_by_value(pixels, 0, 255)), tf.uint8)
 
     def _estimate_bits(self, latents: tf.Tensor) -> tf.Tensor:
         rounded = tf.round(latents - self._offset) + self._offset
         return self._network.prior.bits(rounded)
 
-    def latents(self, pixels: np.ndarray) -> tf.Tensor:
+    def latents(self, pixels: np.ndarray) -> np.ndarray:
         """Return the float32 latents [1, h, w, channels] of uint8 pixels [height, width, 3].
 
         Raises:
@@ -61,10 +80,18 @@ class Codec:
         height, width, _ = pixels.shape
         if max(height, width) > MAX_SIDE:
             raise BadImageError(f"{width}x{height} is too large: at most {MAX_SIDE} pixels a side")
-        latents = self._analyze(pixels[None])
-        # The range coder never returns from a NaN or an infinity.
-        if not bool(tf.reduce_all(tf.math.is_finite(latents))):
-            raise ValueError("the model's latents are NaN or infinite")
+        shape = latent_shape(height, width)
+        latents = np.empty((1, *shape, self._channels), np.float32)
+
+        def analyze(row: Span, column: Span) -> None:
+            seen = pixels[None, row.seen(STRIDE), column.seen(STRIDE)]
+            tile = self._analyze(seen).numpy()[:, row.inner(), column.inner()]
+            # The range coder never returns from a NaN or an infinity.
+            if not np.isfinite(tile).all():
+                raise ValueError("the model's latents are NaN or infinite")
+            latents[:, row.given(), column.given()] = tile
+
+        self._for_tiles(shape, analyze)
         return latents
 
     def compress(self, pixels: np.ndarray) -> bytes:
@@ -98,8 +125,23 @@ class Codec:
             latents = self._coder.decompress(tf.constant([stream.payload]), (rows, columns))
         except tf.errors.OpError as error:
             raise DamagedFileError(f"the payload does not decode: {error.message}") from None
-        return self._reconstruct(latents, stream.height, stream.width).numpy()[0]
+        latents = latents.numpy()
+        pixels = np.empty((stream.height, stream.width, 3), np.uint8)
+
+        def synthesize(row: Span, column: Span) -> None:
+            tile = self._reconstruct(latents[:, row.seen(), column.seen()]).numpy()[0]
+            inner = tile[row.inner(STRIDE), column.inner(STRIDE)]
+            target = pixels[row.given(STRIDE), column.given(STRIDE)]
+            target[:] = inner[: target.shape[0], : target.shape[1]]
+
+        self._for_tiles((rows, columns), synthesize)
+        return pixels
 
     def estimated_bits(self, pixels: np.ndarray) -> float:
         """Return the rate in bits that the prior gives the rounded latents."""
-        return float(self._rate(self.latents(pixels))[0])
+        latents = self.latents(pixels)
+
+        def estimate(row: Span, column: Span) -> float:
+            return float(self._rate(latents[:, row.given(), column.given()])[0])
+
+        return sum(self._for_tiles(latents.shape[1:3], estimate))

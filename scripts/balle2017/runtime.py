@@ -7,22 +7,24 @@ import tensorflow as tf
 from balle2017.errors import InputError
 
 
-def set_threads(threads: int) -> None:
+def set_threads(threads: int, operations: int | None = None) -> None:
     """Fix the threads of one operation, and the operations at the same time.
 
-    Sums are split by thread, so the number is part of the result.
+    Sums are split by thread, so the number of threads is part of the result; that of
+    operations (none: as many) is not.
     """
     tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(operations or threads)
 
 
-def configure(threads: int, device: str, seed: int = 0) -> str:
+def configure(threads: int, device: str, seed: int = 0, operations: int | None = None) -> str:
     """Fix threads, determinism, device and seed; call it before any other TensorFlow work.
 
     Args:
         threads: see `set_threads`.
         device: "auto", "cpu" or "gpu".
         seed: of TensorFlow's own random numbers, which only initial weights use.
+        operations: see `set_threads`.
 
     Returns:
         The device in words, such as "CPU" or "GPU (NVIDIA A100)".
@@ -30,7 +32,7 @@ def configure(threads: int, device: str, seed: int = 0) -> str:
     Raises:
         InputError: a GPU is asked for and TensorFlow sees none.
     """
-    set_threads(threads)
+    set_threads(threads, operations)
     gpus = [] if device == "cpu" else tf.config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
         raise InputError(
