@@ -8,11 +8,12 @@ Each contender has a process of its own; they take turns.
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from turns import Worker, take_turns
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
@@ -44,7 +45,7 @@ def make_step(contender: str, settings: TrainingSettings) -> Callable[[], object
 
 
 def work(contender: str, settings: TrainingSettings, steps: int) -> None:
-    """Take `steps` steps for each line on stdin, and print their mean time."""
+    """Take `steps` steps whenever asked, and answer with their mean time."""
     if contender == "tfc_default_float32":
         # As people run it: without the price of determinism.
         runtime.set_threads(settings.threads)
@@ -53,52 +54,30 @@ def work(contender: str, settings: TrainingSettings, steps: int) -> None:
     step = make_step(contender, settings)
     for _ in range(WARM_UP):
         step()
-    print("ready", flush=True)
-    for _ in sys.stdin:
+
+    def measure() -> float:
         start = time.perf_counter()
         for _ in range(steps):
             step()
-        print((time.perf_counter() - start) / steps, flush=True)
+        return (time.perf_counter() - start) / steps
+
+    take_turns(measure)
 
 
-class Worker:
-    """A contender's process."""
-
-    def __init__(self, contender: str, size: int, args: argparse.Namespace):
-        """Start it and wait until it is warm."""
-        command = [sys.executable, __file__, "--worker", contender, "--size", size]
-        command += ["--num_filters", args.num_filters, "--batch_size", args.batch_size]
-        command += ["--threads", args.threads, "--steps", args.steps]
-        self._process = subprocess.Popen(
-            list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self._answer()
-
-    def _answer(self) -> str:
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit("a contender failed; its error stands above")
-        return line
-
-    def seconds(self) -> float:
-        """Return the mean seconds of some steps."""
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-        return float(self._answer())
-
-    def stop(self) -> None:
-        """End the process."""
-        self._process.stdin.close()
-        self._process.wait()
+def command(contender: str, size: int, args: argparse.Namespace) -> list[object]:
+    """Return what starts a contender's process."""
+    options = ["--num_filters", args.num_filters, "--batch_size", args.batch_size]
+    options += ["--threads", args.threads, "--steps", args.steps]
+    return [sys.executable, __file__, "--worker", contender, "--size", size, *options]
 
 
 def measure(size: int, args: argparse.Namespace) -> dict[str, float]:
     """Return patches per second for each contender, medians over the rounds."""
-    workers = {contender: Worker(contender, size, args) for contender in CONTENDERS}
+    workers = {contender: Worker(command(contender, size, args)) for contender in CONTENDERS}
     times: dict[str, list[float]] = {contender: [] for contender in CONTENDERS}
     for _ in range(args.rounds):
         for contender, worker in workers.items():
-            times[contender].append(worker.seconds())
+            times[contender].append(float(worker.measure()))
     for worker in workers.values():
         worker.stop()
     base = times[CONTENDERS[0]]
