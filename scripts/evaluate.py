@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "filters": codec.model.config["num_filters"],
         "seed": codec.model.config["seed"],
         "model_sha256": codec.model.config["model_sha256"],
+        "encoder": f"model {codec.model.model_id.hex()}",
     }
     point = CodecPoint(
         identity,

@@ -13,7 +13,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.Parser(__doc__)
     parser.add_argument("--codec", choices=CODECS, required=True)
     parser.add_argument(
-        "--quality", type=float, nargs="+", required=True, metavar="Q", help="in dB for jpeg2000"
+        "--quality", type=float, nargs="+", required=True, metavar="Q", help="bpp for jpeg2000"
     )
     parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
     parser.add_argument("--out", type=Path, required=True, help="output folder")

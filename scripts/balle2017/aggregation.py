@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ RD_COLUMNS = [
     "encode_s",
     "decode_s",
     "n_images",
+    "encoder",
+    "note",
 ]
 
 BD_COLUMNS = [
@@ -88,6 +91,24 @@ def collect(folders: list[Path]) -> pd.DataFrame:
     return frame.sort_values(["testset", "codec", "filters", "seed", "bpp"], ignore_index=True)
 
 
+def read_rd(path: Path) -> pd.DataFrame:
+    """Read rd.csv.
+
+    Raises:
+        InputError: it does not exist, or is another table.
+    """
+    try:
+        rd = pd.read_csv(path, dtype={"filters": "Int64", "seed": "Int64"})
+    except FileNotFoundError:
+        raise InputError(f"table {path} does not exist") from None
+    except ValueError as error:
+        raise InputError(f"{path} is no table of results: {error}") from None
+    missing = set(RD_COLUMNS) - set(rd.columns)
+    if missing:
+        raise InputError(f"{path} is no table of results: it lacks {', '.join(sorted(missing))}")
+    return rd
+
+
 def bd_delta(curve: pd.DataFrame, anchor: pd.DataFrame, metric: str) -> dict[str, Any]:
     """Return the Bjøntegaard deltas of a curve against an anchor.
 
@@ -132,15 +153,24 @@ def bd_delta(curve: pd.DataFrame, anchor: pd.DataFrame, metric: str) -> dict[str
 
 def bd_table(rd: pd.DataFrame) -> pd.DataFrame:
     """Return bd_rate.csv: every curve against every other of the same test set."""
-    rows = []
+    rows = [
+        {"testset": testset, "codec": name, "anchor": anchor_name, "metric": metric}
+        | bd_delta(curve, anchor, metric)
+        for (testset, name, curve), (other, anchor_name, anchor) in itertools.permutations(
+            curves(rd), 2
+        )
+        if testset == other
+        for metric in BD_METRICS
+    ]
+    return pd.DataFrame(rows, columns=BD_COLUMNS)
+
+
+def curves(rd: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Yield test set, name and rows of every curve in rd.csv."""
     for testset, frame in rd.groupby("testset", sort=True):
         names = frame.apply(curve_name, axis=1)
-        curves = {name: frame[names == name] for name in names.unique()}
-        for (name, curve), (anchor_name, anchor) in itertools.permutations(curves.items(), 2):
-            for metric in BD_METRICS:
-                row = {"testset": testset, "codec": name, "anchor": anchor_name, "metric": metric}
-                rows.append(row | bd_delta(curve, anchor, metric))
-    return pd.DataFrame(rows, columns=BD_COLUMNS)
+        for name in names.unique():
+            yield testset, name, frame[names == name]
 
 
 def curve_name(row: pd.Series) -> str:

@@ -1,5 +1,6 @@
 """Measure a codec on a folder of pictures: real files, decoded pixels."""
 
+import collections
 import hashlib
 import math
 import time
@@ -28,7 +29,16 @@ MEASURES = [
     "encode_s",
     "decode_s",
 ]
-PER_IMAGE_COLUMNS = ["point", "image", "width", "height", "bytes", "decoded_sha256", *MEASURES]
+PER_IMAGE_COLUMNS = [
+    "point",
+    "image",
+    "width",
+    "height",
+    "bytes",
+    "decoded_sha256",
+    *MEASURES,
+    "note",
+]
 
 #: Largest relative difference of coded payload and estimated rate over a test set,
 #: beside the bits a picture by which the range coder ends its stream.
@@ -108,6 +118,7 @@ def evaluate_images(
             "encode_s": round(encoded - start, 4),
             "decode_s": round(done - read, 4),
         }
+        row["note"] = _note(row)
         if point.header_bytes is not None:
             row["bpp_payload"] = (len(data) - point.header_bytes) * 8 / pixels
         if point.estimate_bits is not None:
@@ -116,11 +127,21 @@ def evaluate_images(
     return rows
 
 
+def _note(row: dict[str, Any]) -> str:
+    """Return why a picture lacks a measure, or nothing."""
+    notes = []
+    if math.isinf(row["psnr_rgb"]):
+        notes.append("no error, PSNR is infinite")
+    if row["ms_ssim_rgb"] is None:
+        notes.append(f"no MS-SSIM: a side is under {metrics.MS_SSIM_MIN_SIDE} pixels")
+    return "; ".join(notes)
+
+
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the means over the pictures; MS-SSIM is averaged before it becomes dB.
 
     A measure is None where a picture lacks it, and where the mean is infinite
-    because a picture came back without any error.
+    because a picture came back without any error; `note` says why.
     """
 
     def mean(column: str) -> float | None:
@@ -134,6 +155,8 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
     lossless = similarity is None or similarity >= 1
     summary["ms_ssim_rgb_db"] = None if lossless else ms_ssim_db(similarity)
     summary["n_images"] = len(rows)
+    notes = collections.Counter(row["note"] for row in rows if row.get("note"))
+    summary["note"] = "; ".join(f"{n} of {len(rows)} images: {note}" for note, n in notes.items())
     return summary
 
 

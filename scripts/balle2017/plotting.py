@@ -8,6 +8,7 @@ import pandas as pd
 from balle2017.aggregation import curve_name
 from balle2017.errors import InputError
 from balle2017.files import atomic_path
+from balle2017.published import LABELS as PUBLISHED_LABELS
 
 mpl.use("agg")
 
@@ -30,9 +31,13 @@ _LABELS = {
     "jpeg_plain": "JPEG 4:2:0, not optimized",
     "jpeg444": "JPEG 4:4:4",
     "jpeg2000": "JPEG 2000",
+    "jpeg2000_plain": "JPEG 2000, reversible",
     "webp": "WebP",
     "avif": "AVIF",
 }
+
+#: Published curves to draw, with their dashes: those of codecs that are not measured here.
+_PUBLISHED = {"factorized_prior": "--", "hyperprior": ":", "bpg444": "-."}
 
 _AXES = {"psnr_rgb": "PSNR, RGB (dB)", "ms_ssim_rgb_db": "MS-SSIM, RGB (dB)"}
 
@@ -47,7 +52,13 @@ def _label(name: str) -> str:
     return f"Ballé 2017, {filters} filters" + ("" if seed == "1" else f", seed {seed}")
 
 
-def plot_rd(rd: pd.DataFrame, out: Path, testset: str | None = None, max_bpp: float | None = None):
+def plot_rd(
+    rd: pd.DataFrame,
+    out: Path,
+    testset: str | None = None,
+    max_bpp: float | None = None,
+    published: pd.DataFrame | None = None,
+) -> None:
     """Draw PSNR and MS-SSIM over bits per pixel; write rd_curve.png and rd_curve.svg.
 
     Args:
@@ -56,6 +67,7 @@ def plot_rd(rd: pd.DataFrame, out: Path, testset: str | None = None, max_bpp: fl
         testset: the test set to draw; needed where the table has several.
         max_bpp: right end of the rate axis; by default 1.15 times the largest
             rate of the model's own points.
+        published: curves of others on the same test set, as `read_published` returns them.
 
     Raises:
         InputError: no row for that test set, or several test sets and none chosen.
@@ -95,6 +107,18 @@ def plot_rd(rd: pd.DataFrame, out: Path, testset: str | None = None, max_bpp: fl
                     zorder=3 if ours else 2,
                     label=_label(name),
                 )
+            if published is not None:
+                for name, dashes in _PUBLISHED.items():
+                    curve = published[published["curve"] == name].sort_values("bpp")
+                    axis.plot(
+                        curve["bpp"],
+                        curve[metric],
+                        color="#555555",
+                        linestyle=dashes,
+                        linewidth=1.2,
+                        zorder=1,
+                        label=PUBLISHED_LABELS[name],
+                    )
             low, high = visible[metric].min(), visible[metric].max()
             margin = 0.06 * (high - low) or 1
             axis.set_xlim(0, max_bpp)

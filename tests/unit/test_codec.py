@@ -112,6 +112,8 @@ def test_evaluation_measures_files_and_decoded_pixels(codec, small_model, tmp_pa
     (summary,) = read_json(out / "summary.json")
     assert summary["bpp"] == pytest.approx(np.mean([float(row["bpp"]) for row in rows]))
     assert summary["ms_ssim_rgb"] is None
+    assert summary["note"] == "5 of 5 images: no MS-SSIM: a side is under 176 pixels"
+    assert rows[0]["note"] == "no MS-SSIM: a side is under 176 pixels"
     assert summary["rate_difference"] < 0.01
 
 
@@ -141,3 +143,7 @@ def test_pictures_without_any_error_have_no_mean_psnr(tmp_path):
     (summary,) = read_json(tmp_path / "out" / "summary.json")
     assert summary["psnr_rgb"] is None
     assert summary["bpp"] > 0
+    assert summary["note"] == (
+        "1 of 2 images: no error, PSNR is infinite; "
+        "1 of 2 images: no MS-SSIM: a side is under 176 pixels"
+    )

@@ -97,11 +97,15 @@ def codec_qualities(wildcards):
 
 def show_summary():
     """Print the results, if this run made them."""
-    summary = Path(EXPERIMENT) / "summary.txt"
-    if summary.is_file() and summary.stat().st_mtime > STARTED:
-        print(
-            summary.read_text(encoding="utf-8") + f"Figure: {EXPERIMENT}/rd_curve.png"
-        )
+    summary, published = (
+        Path(EXPERIMENT) / name for name in ("summary.txt", "published.txt")
+    )
+    if not summary.is_file() or summary.stat().st_mtime <= STARTED:
+        return
+    text = summary.read_text(encoding="utf-8")
+    if PUBLISHED and published.is_file():
+        text += published.read_text(encoding="utf-8")
+    print(text + f"Figure: {EXPERIMENT}/rd_curve.png")
 
 
 try:
@@ -124,6 +128,9 @@ MODELS = [
     for lambda_rd in config["lambdas"]
 ]
 CODECS = config["evaluation"]["codecs"]
+
+# Curves of others, where there are some for the test set.
+PUBLISHED = "workflow/resources/published_kodak.csv" if TESTSET == "kodak" else []
 
 # The model's wildcards, and its folder.
 MODEL = "{lambda_rd}-f{filters}-s{seed}"

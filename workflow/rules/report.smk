@@ -19,10 +19,33 @@ rule aggregate:
         "python {input.code[0]} {input.summaries} --out {params.out} > {log} 2>&1"
 
 
+if PUBLISHED:
+
+    rule compare_published:
+        input:
+            code=code("compare_published"),
+            rd=rules.aggregate.output.rd,
+            published=PUBLISHED,
+        output:
+            calibration=f"{EXPERIMENT}/calibration.csv",
+            bd_rate=f"{EXPERIMENT}/bd_rate_published.csv",
+            text=f"{EXPERIMENT}/published.txt",
+        log:
+            f"{LOGS}/compare_published.log",
+        conda:
+            "../../envs/tables.yaml"
+        params:
+            out=subpath(output.text, parent=True),
+        shell:
+            "python {input.code[0]} --rd {input.rd} --published {input.published}"
+            " --out {params.out} > {log} 2>&1"
+
+
 rule plot:
     input:
         code=code("plot"),
         rd=rules.aggregate.output.rd,
+        published=PUBLISHED,
     output:
         multiext(f"{EXPERIMENT}/rd_curve", ".png", ".svg"),
     log:
@@ -30,7 +53,9 @@ rule plot:
     conda:
         "../../envs/tables.yaml"
     params:
-        flags=experiment.flags({"max_bpp": config["plot"]["max_bpp"]}),
+        flags=experiment.flags(
+            {"max_bpp": config["plot"]["max_bpp"], "published": PUBLISHED or None}
+        ),
         out=subpath(output[0], parent=True),
     shell:
         "python {input.code[0]} --rd {input.rd} --out {params.out} {params.flags} > {log} 2>&1"

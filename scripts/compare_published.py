@@ -1,0 +1,36 @@
+"""Compare rd.csv with published curves of the same test set."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from balle2017 import cli
+from balle2017.files import write_bytes
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Compare; print the differences."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("--rd", type=Path, required=True, help="rd.csv")
+    parser.add_argument("--published", type=Path, required=True, help="table of published curves")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
+    args = parser.parse_args(argv)
+
+    from balle2017.aggregation import read_rd, write_frame
+    from balle2017.published import (
+        bd_against_published,
+        calibrate,
+        published_text,
+        read_published,
+    )
+
+    rd, published = read_rd(args.rd), read_published(args.published)
+    calibration, bd = calibrate(rd, published), bd_against_published(rd, published)
+    text = published_text(calibration, bd)
+    write_frame(args.out / "calibration.csv", calibration)
+    write_frame(args.out / "bd_rate_published.csv", bd)
+    write_bytes(args.out / "published.txt", text.encode())
+    print(text, end="")
+
+
+if __name__ == "__main__":
+    cli.run(main)
