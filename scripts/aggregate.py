@@ -1,4 +1,4 @@
-"""Collect evaluations into rd.csv, bd_rate.csv and a summary for the terminal."""
+"""Collect evaluations into tables, of means and by image, and a summary for the terminal."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +17,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from balle2017.aggregation import bd_table, collect, summary_text, write_frame
+    from balle2017.per_image import bd_per_image, collect_images, extremes_text
 
-    rd = collect(args.result_dir)
-    bd = bd_table(rd)
-    text = summary_text(rd, bd)
+    rd, images = collect(args.result_dir), collect_images(args.result_dir)
+    bd, bd_images = bd_table(rd), bd_per_image(images)
+    text = summary_text(rd, bd) + extremes_text(bd_images)
     write_frame(args.out / "rd.csv", rd)
     write_frame(args.out / "bd_rate.csv", bd)
+    write_frame(args.out / "per_image.csv", images)
+    write_frame(args.out / "bd_rate_per_image.csv", bd_images)
     write_bytes(args.out / "summary.txt", text.encode())
     print(text, end="")
 

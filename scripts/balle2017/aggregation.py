@@ -61,6 +61,21 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
     write_bytes(path, buffer.getvalue().encode())
 
 
+def find_summaries(folders: list[Path]) -> list[Path]:
+    """Return all summary.json in or below some folders; single files are taken as they are.
+
+    Raises:
+        InputError: a folder holds no evaluation.
+    """
+    summaries: list[Path] = []
+    for folder in folders:
+        found = [folder] if folder.is_file() else sorted(folder.rglob("summary.json"))
+        if not found:
+            raise InputError(f"{folder} holds no evaluation (no summary.json in or below it)")
+        summaries += found
+    return summaries
+
+
 def collect(folders: list[Path]) -> pd.DataFrame:
     """Return the rate-distortion table of all evaluations below some folders.
 
@@ -71,16 +86,11 @@ def collect(folders: list[Path]) -> pd.DataFrame:
         InputError: a folder holds no evaluation, or a summary.json is not one.
     """
     rows: list[dict[str, Any]] = []
-    for folder in folders:
-        folder = Path(folder)
-        found = [folder] if folder.is_file() else sorted(folder.rglob("summary.json"))
-        if not found:
-            raise InputError(f"{folder} holds no evaluation (no summary.json in or below it)")
-        for path in found:
-            try:
-                rows += read_json(path)
-            except (ValueError, TypeError):
-                raise InputError(f"{path} is no summary of an evaluation") from None
+    for path in find_summaries(folders):
+        try:
+            rows += read_json(path)
+        except (ValueError, TypeError):
+            raise InputError(f"{path} is no summary of an evaluation") from None
     frame = pd.DataFrame(rows)
     missing = {"testset", "codec", "point", "bpp", "psnr_rgb"} - set(frame.columns)
     if missing:

@@ -4,6 +4,7 @@ import pytest
 from balle2017.aggregation import RD_COLUMNS, bd_delta, bd_table, collect, summary_text
 from balle2017.errors import InputError
 from balle2017.files import write_json
+from balle2017.per_image import bd_per_image, collect_images, extremes_text
 from balle2017.plotting import plot_rd
 
 
@@ -95,3 +96,53 @@ def test_the_figure_needs_a_choice_among_test_sets(tmp_path):
     both = pd.concat([rd, rd.assign(testset="u")])
     with pytest.raises(InputError, match="choose a test set with --testset: t, u"):
         plot_rd(both, tmp_path)
+
+
+def images_of(codec, points, offsets, **extra):
+    """summary.json and per_image.csv of a codec, each image shifted by its offset in dB."""
+    summary, rows = [], []
+    for point in curve(codec, points, **extra):
+        summary.append(point)
+        for image, offset in offsets.items():
+            quality = {"psnr_rgb": point["psnr_rgb"] + offset, "ms_ssim_rgb": point["ms_ssim_rgb"]}
+            rows.append({"point": point["point"], "image": image, "bpp": point["bpp"]} | quality)
+    return summary, rows
+
+
+def write_images(folder, summary, rows):
+    write_json(folder / "summary.json", summary)
+    pd.DataFrame(rows).to_csv(folder / "per_image.csv", index=False)
+
+
+def test_the_best_and_the_worst_image_are_named(tmp_path):
+    points = [0.25, 0.5, 1, 2]
+    ours = images_of("balle2017", points, {"a.png": 6.0, "b.png": -6.0, "c.png": 0.0}, **OURS)
+    write_images(tmp_path / "ours", *ours)
+    write_images(
+        tmp_path / "jpeg",
+        *images_of("jpeg", points, dict.fromkeys(["a.png", "b.png", "c.png"], 0.0)),
+    )
+    images = collect_images([tmp_path])
+    assert len(images) == 2 * 4 * 3
+    bd = bd_per_image(images)
+    assert bd["anchor"].unique().tolist() == ["jpeg"]
+    values = bd[bd["metric"] == "psnr_rgb"].set_index("image")["bd_rate_percent"]
+    assert values.to_dict() == pytest.approx({"a.png": -50, "b.png": 100, "c.png": 0}, abs=0.01)
+    text = extremes_text(bd)
+    assert "best and worst image of balle2017-f8-s1 against jpeg: a.png -50.0 %" in text
+    assert "b.png +100.0 %" in text
+
+
+def test_an_image_without_error_is_no_point_of_its_curve(tmp_path):
+    summary, rows = images_of("jpeg", [0.5, 1], {"a.png": 0.0})
+    rows[1] |= {"psnr_rgb": float("inf"), "ms_ssim_rgb": 1.0}
+    write_images(tmp_path, summary, rows)
+    images = collect_images([tmp_path])
+    assert images["psnr_rgb"].isna().tolist() == [False, True]
+    assert images["ms_ssim_rgb_db"].isna().tolist() == [False, True]
+
+
+def test_an_evaluation_without_its_images_is_named(tmp_path):
+    write_json(tmp_path / "summary.json", curve("jpeg", [1]))
+    with pytest.raises(InputError, match=r"per_image\.csv is no table of images"):
+        collect_images([tmp_path])

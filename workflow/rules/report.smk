@@ -5,9 +5,16 @@ rule aggregate:
     input:
         code=code("aggregate"),
         summaries=rules.evaluate.input,
+        # Read beside the summaries.
+        per_image=[
+            str(path).replace("summary.json", "per_image.csv")
+            for path in rules.evaluate.input
+        ],
     output:
         rd=f"{EXPERIMENT}/rd.csv",
         bd_rate=f"{EXPERIMENT}/bd_rate.csv",
+        per_image=f"{EXPERIMENT}/per_image.csv",
+        bd_rate_per_image=f"{EXPERIMENT}/bd_rate_per_image.csv",
         text=f"{EXPERIMENT}/summary.txt",
     log:
         f"{LOGS}/aggregate.log",
