@@ -27,6 +27,7 @@ rule all:
     input:
         rules.aggregate.output,
         rules.plot.output,
+        rules.plot_training.output,
         rules.compare_published.output if PUBLISHED else [],
 
 

@@ -1,4 +1,4 @@
-"""Draw the rate-distortion curves of rd.csv."""
+"""Draw the rate-distortion curves: the means of rd.csv, and every image of per_image.csv."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Plot; print where the figure is."""
     parser = cli.Parser(__doc__)
     parser.add_argument("--rd", type=Path, required=True, help="rd.csv")
+    parser.add_argument("--images", type=Path, help="per_image.csv: draw every image too")
     parser.add_argument("--out", type=Path, required=True, help="folder for the figure")
     parser.add_argument("--testset", help="test set to draw, if the table has several")
     parser.add_argument("--published", type=Path, help="table of published curves to draw too")
@@ -17,12 +18,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from balle2017.aggregation import read_rd
-    from balle2017.plotting import plot_rd
+    from balle2017.per_image import read_images
+    from balle2017.plotting import plot_images, plot_rd
     from balle2017.published import read_published
 
     published = read_published(args.published) if args.published else None
     plot_rd(read_rd(args.rd), args.out, args.testset, args.max_bpp, published)
     print(f"{args.out / 'rd_curve.png'} and rd_curve.svg")
+    if args.images is not None:
+        plot_images(read_images(args.images), args.out, args.testset, args.max_bpp)
+        print(f"{args.out / 'rd_per_image.png'} and rd_per_image.svg")
 
 
 if __name__ == "__main__":

@@ -46,6 +46,20 @@ def collect_images(folders: list[Path]) -> pd.DataFrame:
     return images.sort_values([*_IDENTITY, "image"], ignore_index=True)
 
 
+def read_images(path: Path) -> pd.DataFrame:
+    """Read the per_image.csv of an experiment.
+
+    Raises:
+        InputError: it does not exist, or is another table.
+    """
+    try:
+        images = pd.read_csv(path, dtype={"filters": "Int64", "seed": "Int64"})
+        images[[*_IDENTITY, "image", "bpp", "psnr_rgb"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is no table of images: {error}") from None
+    return images
+
+
 def bd_per_image(images: pd.DataFrame) -> pd.DataFrame:
     """Return bd_rate_per_image.csv: every curve against `ANCHOR`, for each image."""
     rows: list[dict[str, Any]] = []

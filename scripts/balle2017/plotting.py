@@ -1,55 +1,41 @@
-"""The rate-distortion figure."""
+"""The rate-distortion figures: means, and image by image."""
 
 from pathlib import Path
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pandas as pd
 
 from balle2017.aggregation import curve_name
 from balle2017.errors import InputError
-from balle2017.files import atomic_path
 from balle2017.published import LABELS as PUBLISHED_LABELS
-
-mpl.use("agg")
-
-import matplotlib.pyplot as plt
-
-#: Colours that differ for colour-blind readers too (Okabe & Ito, 2008), and markers.
-_STYLES = [
-    ("#0072B2", "o"),
-    ("#D55E00", "s"),
-    ("#009E73", "^"),
-    ("#CC79A7", "D"),
-    ("#E69F00", "v"),
-    ("#56B4E9", "P"),
-    ("#000000", "X"),
-    ("#999999", "*"),
-]
-
-_LABELS = {
-    "jpeg": "JPEG 4:2:0",
-    "jpeg_plain": "JPEG 4:2:0, not optimized",
-    "jpeg444": "JPEG 4:4:4",
-    "jpeg2000": "JPEG 2000",
-    "jpeg2000_plain": "JPEG 2000, reversible",
-    "webp": "WebP",
-    "avif": "AVIF",
-}
+from balle2017.style import AXES, curve_label, curve_styles, save_figure
 
 #: Published curves to draw, with their dashes: those of codecs that are not measured here.
 _PUBLISHED = {"factorized_prior": "--", "hyperprior": ":", "bpg444": "-."}
 
-_AXES = {"psnr_rgb": "PSNR, RGB (dB)", "ms_ssim_rgb_db": "MS-SSIM, RGB (dB)"}
-
-# The same input gives the same bytes: no date, no random ids.
-_DETERMINISTIC = {"svg.hashsalt": "balle2017", "svg.fonttype": "none"}
+_COLUMNS = 4
 
 
-def _label(name: str) -> str:
-    if not name.startswith("balle2017-"):
-        return _LABELS.get(name, name)
-    filters, seed = name.removeprefix("balle2017-f").split("-s")
-    return f"Ballé 2017, {filters} filters" + ("" if seed == "1" else f", seed {seed}")
+def choose_testset(table: pd.DataFrame, testset: str | None) -> pd.DataFrame:
+    """Return the rows of one test set.
+
+    Raises:
+        InputError: no row for that test set, or several test sets and none chosen.
+    """
+    available = sorted(table["testset"].unique())
+    if testset is None and len(available) == 1:
+        testset = available[0]
+    if testset not in available:
+        raise InputError(
+            f"choose a test set with --testset: {', '.join(available) or 'none there'}"
+        )
+    return table[table["testset"] == testset]
+
+
+def rate_limit(table: pd.DataFrame) -> float:
+    """Return the default right end of the rate axis: 1.15 times the model's largest rate."""
+    ours = table[table["codec"] == "balle2017"]
+    return 1.15 * (ours if len(ours) else table)["bpp"].max()
 
 
 def plot_rd(
@@ -65,71 +51,103 @@ def plot_rd(
         rd: the table rd.csv.
         out: folder for the figure.
         testset: the test set to draw; needed where the table has several.
-        max_bpp: right end of the rate axis; by default 1.15 times the largest
-            rate of the model's own points.
+        max_bpp: right end of the rate axis; none: see `rate_limit`.
         published: curves of others on the same test set, as `read_published` returns them.
 
     Raises:
-        InputError: no row for that test set, or several test sets and none chosen.
+        InputError: see `choose_testset`; or no point has so small a rate.
     """
-    available = sorted(rd["testset"].unique())
-    if testset is None and len(available) == 1:
-        testset = available[0]
-    if testset not in available:
-        raise InputError(
-            f"choose a test set with --testset: {', '.join(available) or 'none there'}"
-        )
-    rd = rd[rd["testset"] == testset]
+    rd = choose_testset(rd, testset)
     names = rd.apply(curve_name, axis=1)
-    order = sorted(names.unique(), key=lambda name: (not name.startswith("balle2017"), name))
-    if max_bpp is None:
-        ours = rd[rd["codec"] == "balle2017"]
-        max_bpp = 1.15 * (ours if len(ours) else rd)["bpp"].max()
+    max_bpp = max_bpp or rate_limit(rd)
     if not (rd["bpp"] <= max_bpp).any():
         raise InputError(f"no point has a rate of {max_bpp} bits per pixel or less; raise max_bpp")
-    metrics = [metric for metric in _AXES if rd[rd["bpp"] <= max_bpp][metric].notna().any()]
-    with plt.rc_context(_DETERMINISTIC):
-        figure, axes = plt.subplots(
-            1, len(metrics), figsize=(5.2 * len(metrics), 4.4), squeeze=False, layout="constrained"
+    metrics = [metric for metric in AXES if rd[rd["bpp"] <= max_bpp][metric].notna().any()]
+    figure, axes = plt.subplots(
+        1, len(metrics), figsize=(5.2 * len(metrics), 4.4), squeeze=False, layout="constrained"
+    )
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        _draw_curves(axis, rd, names, metric)
+        if published is not None:
+            _draw_published(axis, published, metric)
+        visible = rd.loc[rd["bpp"] <= max_bpp, metric].dropna()
+        margin = 0.06 * (visible.max() - visible.min()) or 1
+        axis.set_xlim(0, max_bpp)
+        axis.set_ylim(visible.min() - margin, visible.max() + margin)
+        axis.set_xlabel("Rate (bits per pixel, from file sizes)")
+        axis.set_ylabel(AXES[metric])
+        axis.grid(alpha=0.3)
+    axes[0][0].legend(loc="lower right", frameon=True, framealpha=0.9)
+    figure.suptitle(f"{rd['testset'].iloc[0]}: mean of {int(rd['n_images'].max())} images")
+    save_figure(figure, out / "rd_curve")
+
+
+def _draw_curves(axis: plt.Axes, table: pd.DataFrame, names: pd.Series, metric: str) -> None:
+    for name, (colour, marker) in curve_styles(list(names)).items():
+        curve = table[(names == name) & table[metric].notna()].sort_values("bpp")
+        ours = name.startswith("balle2017")
+        axis.plot(
+            curve["bpp"],
+            curve[metric],
+            color=colour,
+            marker=marker,
+            markersize=6 if ours else 4,
+            linewidth=2.2 if ours else 1.2,
+            zorder=3 if ours else 2,
+            label=curve_label(name),
         )
-        for axis, metric in zip(axes[0], metrics, strict=True):
-            visible = rd[(rd["bpp"] <= max_bpp) & rd[metric].notna()]
-            for name, (colour, marker) in zip(order, _STYLES * len(order), strict=False):
-                curve = rd[(names == name) & rd[metric].notna()].sort_values("bpp")
-                ours = name.startswith("balle2017")
-                axis.plot(
-                    curve["bpp"],
-                    curve[metric],
-                    color=colour,
-                    marker=marker,
-                    markersize=6 if ours else 4,
-                    linewidth=2.2 if ours else 1.2,
-                    zorder=3 if ours else 2,
-                    label=_label(name),
-                )
-            if published is not None:
-                for name, dashes in _PUBLISHED.items():
-                    curve = published[published["curve"] == name].sort_values("bpp")
-                    axis.plot(
-                        curve["bpp"],
-                        curve[metric],
-                        color="#555555",
-                        linestyle=dashes,
-                        linewidth=1.2,
-                        zorder=1,
-                        label=PUBLISHED_LABELS[name],
-                    )
-            low, high = visible[metric].min(), visible[metric].max()
-            margin = 0.06 * (high - low) or 1
-            axis.set_xlim(0, max_bpp)
-            axis.set_ylim(low - margin, high + margin)
-            axis.set_xlabel("Rate (bits per pixel, from file sizes)")
-            axis.set_ylabel(_AXES[metric])
-            axis.grid(alpha=0.3)
-        axes[0][0].legend(loc="lower right", frameon=True, framealpha=0.9)
-        count = int(rd["n_images"].max())
-        figure.suptitle(f"{testset}: mean of {count} images")
-        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
-            with atomic_path(out / f"rd_curve{suffix}") as temporary:
-                figure.savefig(temporary, dpi=160, metadata=metadata)
-        plt.close(figure)
+
+
+def _draw_published(axis: plt.Axes, published: pd.DataFrame, metric: str) -> None:
+    for name, dashes in _PUBLISHED.items():
+        curve = published[published["curve"] == name].sort_values("bpp")
+        axis.plot(
+            curve["bpp"],
+            curve[metric],
+            color="#555555",
+            linestyle=dashes,
+            linewidth=1.2,
+            zorder=1,
+            label=PUBLISHED_LABELS[name],
+        )
+
+
+def plot_images(
+    images: pd.DataFrame, out: Path, testset: str | None = None, max_bpp: float | None = None
+) -> None:
+    """Draw PSNR over rate for each image; write rd_per_image.png and rd_per_image.svg.
+
+    Args:
+        images: the table per_image.csv of an experiment.
+        out: folder for the figure.
+        testset: the test set to draw; needed where the table has several.
+        max_bpp: right end of the rate axes; none: see `rate_limit`, for each image.
+
+    Raises:
+        InputError: see `choose_testset`.
+    """
+    images = choose_testset(images, testset)
+    titles = sorted(images["image"].unique())
+    columns = min(_COLUMNS, len(titles))
+    rows = -(-len(titles) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(3.1 * columns, 2.5 * rows), squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat[len(titles) :]:
+        axis.axis("off")
+    for axis, title in zip(axes.flat, titles, strict=False):
+        table = images[images["image"] == title]
+        _draw_curves(axis, table, table.apply(curve_name, axis=1), "psnr_rgb")
+        limit = max_bpp or rate_limit(table)
+        visible = table.loc[table["bpp"] <= limit, "psnr_rgb"].dropna()
+        axis.set_xlim(0, limit)
+        if len(visible):
+            axis.set_ylim(visible.min() - 1, visible.max() + 1)
+        axis.set_title(title, fontsize=9)
+        axis.grid(alpha=0.3)
+        axis.tick_params(labelsize=8)
+    figure.supxlabel("Rate (bits per pixel, from file sizes)", fontsize=10)
+    figure.supylabel(AXES["psnr_rgb"], fontsize=10)
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)))
+    save_figure(figure, out / "rd_per_image")

@@ -1,11 +1,19 @@
 import numpy as np
 import pandas as pd
 import pytest
-from balle2017.aggregation import RD_COLUMNS, bd_delta, bd_table, collect, summary_text
+from balle2017.aggregation import (
+    RD_COLUMNS,
+    bd_delta,
+    bd_table,
+    collect,
+    summary_text,
+    write_frame,
+)
 from balle2017.errors import InputError
 from balle2017.files import write_json
-from balle2017.per_image import bd_per_image, collect_images, extremes_text
-from balle2017.plotting import plot_rd
+from balle2017.per_image import bd_per_image, collect_images, extremes_text, read_images
+from balle2017.plotting import plot_images, plot_rd
+from balle2017.training_curves import plot_training, read_histories
 
 
 def curve(codec, rates, offset=0.0, **extra):
@@ -116,21 +124,18 @@ def write_images(folder, summary, rows):
 
 def test_the_best_and_the_worst_image_are_named(tmp_path):
     points = [0.25, 0.5, 1, 2]
-    ours = images_of("balle2017", points, {"a.png": 6.0, "b.png": -6.0, "c.png": 0.0}, **OURS)
+    ours = images_of("balle2017", points, {"a": 6.0, "b": -6.0, "c": 0.0}, **OURS)
     write_images(tmp_path / "ours", *ours)
-    write_images(
-        tmp_path / "jpeg",
-        *images_of("jpeg", points, dict.fromkeys(["a.png", "b.png", "c.png"], 0.0)),
-    )
+    write_images(tmp_path / "jpeg", *images_of("jpeg", points, dict.fromkeys("abc", 0.0)))
     images = collect_images([tmp_path])
     assert len(images) == 2 * 4 * 3
     bd = bd_per_image(images)
     assert bd["anchor"].unique().tolist() == ["jpeg"]
     values = bd[bd["metric"] == "psnr_rgb"].set_index("image")["bd_rate_percent"]
-    assert values.to_dict() == pytest.approx({"a.png": -50, "b.png": 100, "c.png": 0}, abs=0.01)
+    assert values.to_dict() == pytest.approx({"a": -50, "b": 100, "c": 0}, abs=0.01)
     text = extremes_text(bd)
-    assert "best and worst image of balle2017-f8-s1 against jpeg: a.png -50.0 %" in text
-    assert "b.png +100.0 %" in text
+    assert "best and worst image of balle2017-f8-s1 against jpeg: a -50.0 %" in text
+    assert "b +100.0 %" in text
 
 
 def test_an_image_without_error_is_no_point_of_its_curve(tmp_path):
@@ -146,3 +151,34 @@ def test_an_evaluation_without_its_images_is_named(tmp_path):
     write_json(tmp_path / "summary.json", curve("jpeg", [1]))
     with pytest.raises(InputError, match=r"per_image\.csv is no table of images"):
         collect_images([tmp_path])
+
+
+def test_every_image_has_its_panel(tmp_path):
+    points = [0.25, 0.5, 1]
+    names = dict.fromkeys([f"{index}.png" for index in range(6)], 0.0)
+    write_images(tmp_path / "ours", *images_of("balle2017", points, names, **OURS))
+    write_images(tmp_path / "jpeg", *images_of("jpeg", points, names))
+    images = collect_images([tmp_path])
+    write_frame(tmp_path / "per_image.csv", images)
+    plot_images(read_images(tmp_path / "per_image.csv"), tmp_path)
+    text = (tmp_path / "rd_per_image.svg").read_text(encoding="utf-8")
+    for label in (*names, "Ballé 2017, 8 filters", "JPEG 4:2:0"):
+        assert text.count(f">{label}<") == 1
+    with pytest.raises(InputError, match="no table of images"):
+        read_images(tmp_path / "ours" / "summary.json")
+
+
+def test_training_curves_show_every_model(tmp_path):
+    columns = ["step", "loss", "bpp", "val_loss", "val_bpp", "val_psnr"]
+    for name in ("0.0100-f8-s1", "0.1000-f8-s1"):
+        (tmp_path / name).mkdir()
+        table = pd.DataFrame([[10, 9, 1, 3, 0.9, 20], [20, 4, 0.8, 2, 0.8, 25]], columns=columns)
+        table.to_csv(tmp_path / name / "history.csv", index=False)
+    histories = read_histories(sorted(tmp_path.glob("*/history.csv")))
+    plot_training(histories, tmp_path)
+    text = (tmp_path / "training_curves.svg").read_text(encoding="utf-8")
+    assert "0.0100-f8-s1" in text
+    assert "0.1000-f8-s1" in text
+    (tmp_path / "x.csv").write_text("a\n1\n")
+    with pytest.raises(InputError, match="no history of a training"):
+        read_histories([tmp_path / "x.csv"])

@@ -52,9 +52,11 @@ rule plot:
     input:
         code=code("plot"),
         rd=rules.aggregate.output.rd,
+        images=rules.aggregate.output.per_image,
         published=PUBLISHED,
     output:
         multiext(f"{EXPERIMENT}/rd_curve", ".png", ".svg"),
+        multiext(f"{EXPERIMENT}/rd_per_image", ".png", ".svg"),
     log:
         f"{LOGS}/plot.log",
     conda:
@@ -65,4 +67,21 @@ rule plot:
         ),
         out=subpath(output[0], parent=True),
     shell:
-        "python {input.code[0]} --rd {input.rd} --out {params.out} {params.flags} > {log} 2>&1"
+        "python {input.code[0]} --rd {input.rd} --images {input.images} --out {params.out}"
+        " {params.flags} > {log} 2>&1"
+
+
+rule plot_training:
+    input:
+        code=code("plot_training"),
+        histories=expand(f"{EXPERIMENT}/models/{{model}}/history.csv", model=MODELS),
+    output:
+        multiext(f"{EXPERIMENT}/training_curves", ".png", ".svg"),
+    log:
+        f"{LOGS}/plot_training.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        out=subpath(output[0], parent=True),
+    shell:
+        "python {input.code[0]} {input.histories} --out {params.out} > {log} 2>&1"

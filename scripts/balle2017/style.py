@@ -1,0 +1,62 @@
+"""What all figures share: colours, names of codecs, files that are the same every time."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+
+from balle2017.files import atomic_path
+
+mpl.use("agg")
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+#: Colours that differ for colour-blind readers too (Okabe & Ito, 2008), and markers.
+STYLES = [
+    ("#0072B2", "o"),
+    ("#D55E00", "s"),
+    ("#009E73", "^"),
+    ("#CC79A7", "D"),
+    ("#E69F00", "v"),
+    ("#56B4E9", "P"),
+    ("#000000", "X"),
+    ("#999999", "*"),
+]
+
+AXES = {"psnr_rgb": "PSNR, RGB (dB)", "ms_ssim_rgb_db": "MS-SSIM, RGB (dB)"}
+
+_LABELS = {
+    "jpeg": "JPEG 4:2:0",
+    "jpeg_plain": "JPEG 4:2:0, not optimized",
+    "jpeg444": "JPEG 4:4:4",
+    "jpeg2000": "JPEG 2000",
+    "jpeg2000_plain": "JPEG 2000, reversible",
+    "webp": "WebP",
+    "avif": "AVIF",
+}
+
+# The same input gives the same bytes: no date, no random ids.
+_DETERMINISTIC = {"svg.hashsalt": "balle2017", "svg.fonttype": "none"}
+
+
+def curve_label(name: str) -> str:
+    """Return what a legend calls a curve of rd.csv."""
+    if not name.startswith("balle2017-"):
+        return _LABELS.get(name, name)
+    filters, seed = name.removeprefix("balle2017-f").split("-s")
+    return f"Ballé 2017, {filters} filters" + ("" if seed == "1" else f", seed {seed}")
+
+
+def curve_styles(names: list[str]) -> dict[str, tuple[str, str]]:
+    """Return colour and marker of each curve, the model's first."""
+    order = sorted(set(names), key=lambda name: (not name.startswith("balle2017"), name))
+    return {name: STYLES[index % len(STYLES)] for index, name in enumerate(order)}
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write `path`.png and `path`.svg, atomically, and close the figure."""
+    with plt.rc_context(_DETERMINISTIC):
+        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+            with atomic_path(path.with_name(path.name + suffix)) as temporary:
+                figure.savefig(temporary, dpi=160, metadata=metadata)
+    plt.close(figure)

@@ -1,0 +1,79 @@
+"""How training went: loss, rate and distortion over the steps, for every model."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from balle2017.errors import InputError
+from balle2017.style import STYLES, save_figure
+
+_PANELS = {
+    "loss": "Loss relative to its last value",
+    "bpp": "Rate (bits per pixel)",
+    "psnr": "PSNR (dB)",
+}
+
+
+def read_histories(paths: list[Path]) -> dict[str, pd.DataFrame]:
+    """Return every model's history.csv under the name of its folder.
+
+    Raises:
+        InputError: a file is no history of a training.
+    """
+    histories = {}
+    for path in paths:
+        try:
+            history = pd.read_csv(path)
+            history[["step", "loss", "bpp", "val_loss", "val_bpp", "val_psnr"]]
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{path} is no history of a training: {error}") from None
+        histories[path.parent.name] = history
+    return histories
+
+
+def _largest(histories: dict[str, pd.DataFrame]) -> float:
+    """Return the largest validation loss relative to the last of its model."""
+    return max(
+        (history["val_loss"] / history["val_loss"].iloc[-1]).max() for history in histories.values()
+    )
+
+
+def plot_training(histories: dict[str, pd.DataFrame], out: Path) -> None:
+    """Draw validation (solid) and training (thin); write training_curves.png and .svg.
+
+    Args:
+        histories: the content of history.csv by model.
+        out: folder for the figure.
+    """
+    figure, axes = plt.subplots(1, len(_PANELS), figsize=(13, 4), layout="constrained")
+    for axis, (quantity, label) in zip(axes, _PANELS.items(), strict=True):
+        for index, (name, history) in enumerate(histories.items()):
+            colour, marker = STYLES[index % len(STYLES)]
+            # Losses of different lambdas differ too much for one axis.
+            unit = history["val_loss"].iloc[-1] if quantity == "loss" else 1
+            axis.plot(
+                history["step"],
+                history[f"val_{quantity}"] / unit,
+                color=colour,
+                marker=marker,
+                markersize=4,
+                label=name,
+            )
+            if quantity != "psnr":
+                axis.plot(
+                    history["step"],
+                    history[quantity] / unit,
+                    color=colour,
+                    linewidth=0.8,
+                    alpha=0.6,
+                )
+        if quantity == "loss":
+            # The first steps of training would flatten all that follows.
+            axis.set_ylim(top=1.05 * _largest(histories))
+        axis.set_xlabel("Training step")
+        axis.set_ylabel(label)
+        axis.grid(alpha=0.3)
+    axes[0].legend(title="lambda, filters, seed")
+    figure.suptitle("Validation with rounded latents; thin: the training patches, with noise")
+    save_figure(figure, out / "training_curves")
