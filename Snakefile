@@ -28,6 +28,7 @@ rule all:
         rules.aggregate.output,
         rules.plot.output,
         rules.plot_training.output,
+        rules.compare_images.output,
         rules.compare_published.output if PUBLISHED else [],
 
 

@@ -85,3 +85,25 @@ rule plot_training:
         out=subpath(output[0], parent=True),
     shell:
         "python {input.code[0]} {input.histories} --out {params.out} > {log} 2>&1"
+
+
+rule compare_images:
+    input:
+        code=code("compare_images"),
+        images=ancient(TEST_FOLDER),
+        test_record=TEST_RECORD,
+        bd=rules.aggregate.output.bd_rate_per_image,
+        # The model in the middle shows most.
+        summary=f"{EXPERIMENT}/{TESTSET}/{MODELS[len(MODELS) // 2]}/summary.json",
+        reconstructions=f"{EXPERIMENT}/{TESTSET}/{MODELS[len(MODELS) // 2]}/reconstructions",
+    output:
+        directory(f"{EXPERIMENT}/comparisons"),
+    log:
+        f"{LOGS}/compare_images.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        evaluation=subpath(input.summary, parent=True),
+    shell:
+        "python {input.code[0]} --images {input.images:q} --evaluation {params.evaluation}"
+        " --bd {input.bd} --out {output} > {log} 2>&1"

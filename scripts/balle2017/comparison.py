@@ -1,0 +1,155 @@
+"""Comparison sheets: what a model's pictures look like beside others of the same size."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from scipy.ndimage import uniform_filter
+
+from balle2017.codecs import CODECS, ImageCodec
+from balle2017.errors import InputError
+from balle2017.files import atomic_path
+from balle2017.images import list_images, read_image
+from balle2017.metrics import luma, psnr
+from balle2017.style import curve_label
+
+#: Codecs beside the model, at the quality whose file is nearest in size.
+OTHERS = ("jpeg", "webp")
+
+_CROP = 192
+_GRID = 16
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture of a sheet.
+
+    Attributes:
+        title: the codec's name.
+        pixels: uint8 [height, width, 3].
+        size: bytes of the file; none for the original.
+    """
+
+    title: str
+    pixels: np.ndarray
+    size: int | None = None
+
+    def caption(self, original: np.ndarray) -> str:
+        """Return name, size, rate and PSNR."""
+        if self.size is None:
+            return self.title
+        rate = 8 * self.size / original[:, :, 0].size
+        quality = psnr(original, self.pixels)
+        return f"{self.title}\n{self.size:,} bytes, {rate:.3f} bpp, {quality:.2f} dB"
+
+
+def code_at_size(codec: ImageCodec, pixels: np.ndarray, size: int) -> bytes:
+    """Return the file at the whole quality whose size is nearest to `size` bytes.
+
+    Sizes are taken to rise with quality.
+    """
+    low, high = (round(bound) for bound in codec.bounds)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if len(codec.encode(pixels, middle)) < size:
+            low = middle
+        else:
+            high = middle
+    files = [codec.encode(pixels, quality) for quality in (low, high)]
+    return min(files, key=lambda data: abs(len(data) - size))
+
+
+def choose_crop(pixels: np.ndarray) -> tuple[slice, slice]:
+    """Return the 192x192 window with the greatest variance of luma, on a grid of 16 pixels.
+
+    The rule looks at the original alone, so that it favours no codec. Smaller
+    pictures are taken whole.
+    """
+    height, width, _ = pixels.shape
+    rows, columns = min(_CROP, height), min(_CROP, width)
+    grey = luma(pixels)
+    mean = uniform_filter(grey, (rows, columns), mode="constant")
+    variance = uniform_filter(grey * grey, (rows, columns), mode="constant") - mean**2
+    # The filter's value at a window's centre belongs to the window that starts half before.
+    tops = np.arange(0, height - rows + 1, _GRID)
+    lefts = np.arange(0, width - columns + 1, _GRID)
+    values = variance[np.ix_(tops + rows // 2, lefts + columns // 2)]
+    top, left = np.unravel_index(values.argmax(), values.shape)
+    return (
+        slice(int(tops[top]), int(tops[top]) + rows),
+        slice(int(lefts[left]), int(lefts[left]) + columns),
+    )
+
+
+def choose_images(bd: pd.DataFrame, curve: str, available: list[str]) -> list[str]:
+    """Return the images on which a model gains most, median and least against JPEG.
+
+    Args:
+        bd: bd_rate_per_image.csv.
+        curve: the model's name there.
+        available: names to take, the first three, where the table ranks none of them.
+    """
+    ours = bd[(bd["codec"] == curve) & (bd["metric"] == "psnr_rgb") & bd["image"].isin(available)]
+    ranked = ours.dropna(subset=["bd_rate_percent"]).sort_values("bd_rate_percent")["image"]
+    names = list(ranked) or sorted(available)[:3]
+    return list(dict.fromkeys([names[0], names[len(names) // 2], names[-1]]))
+
+
+def draw_sheet(original: np.ndarray, panels: list[Panel], title: str, path: Path) -> None:
+    """Write a sheet: whole pictures above, the crop of `choose_crop` below."""
+    panels = [Panel("original", original), *panels]
+    crop = choose_crop(original)
+    figure, axes = plt.subplots(
+        2, len(panels), figsize=(4.2 * len(panels), 7.6), layout="constrained"
+    )
+    for column, panel in enumerate(panels):
+        for axis, part in zip(axes[:, column], (panel.pixels, panel.pixels[crop]), strict=True):
+            axis.imshow(part, interpolation="nearest")
+            axis.axis("off")
+        axes[0][column].set_title(panel.caption(original), fontsize=10)
+    rows, columns = crop
+    corner = (columns.start - 0.5, rows.start - 0.5)
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    axes[0][0].add_patch(plt.Rectangle(corner, *size, fill=False, edgecolor="white"))
+    figure.suptitle(title)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110, metadata={"Software": None})
+    plt.close(figure)
+
+
+def compare(
+    images: Path, evaluation: Path, table: pd.DataFrame, bd: pd.DataFrame, curve: str, out: Path
+) -> list[Path]:
+    """Write the sheets of one model; return their paths.
+
+    Args:
+        images: folder of the original pictures.
+        evaluation: folder of the model's evaluation, with reconstructions/.
+        table: the evaluation's per_image.csv.
+        bd: bd_rate_per_image.csv.
+        curve: the model's name there.
+        out: folder for the sheets.
+
+    Raises:
+        InputError: a picture of the table is missing.
+    """
+    originals = {path.name: path for path in list_images(images)}
+    sizes = dict(zip(table["image"], table["bytes"], strict=True))
+    if missing := sorted(set(sizes) - set(originals)):
+        raise InputError(f"{images} lacks {', '.join(missing)}")
+    sheets = []
+    for name in choose_images(bd, curve, list(sizes)):
+        original = read_image(originals[name])
+        size = int(sizes[name])
+        stem = Path(name).stem
+        decoded = read_image(evaluation / "reconstructions" / f"{stem}.png")
+        panels = [Panel(curve_label(curve), decoded, size)]
+        for other in OTHERS:
+            codec = CODECS[other]
+            data = code_at_size(codec, original, size)
+            panels.append(Panel(curve_label(other), codec.decode(data), len(data)))
+        sheets.append(out / f"{stem}.png")
+        draw_sheet(original, panels, name, sheets[-1])
+    return sheets

@@ -1,0 +1,34 @@
+"""Draw comparison sheets: original, model, JPEG and WebP at the nearest file size."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from balle2017 import cli
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw; print where the sheets are."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("--images", type=Path, required=True, help="folder of the originals")
+    parser.add_argument(
+        "--evaluation", type=Path, required=True, help="folder of a model's evaluation"
+    )
+    parser.add_argument("--bd", type=Path, required=True, help="bd_rate_per_image.csv")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the sheets")
+    args = parser.parse_args(argv)
+
+    import pandas as pd
+    from balle2017.aggregation import collect, curve_name
+    from balle2017.comparison import compare
+
+    summary = args.evaluation / "summary.json"
+    curve = curve_name(collect([summary]).iloc[0])
+    table = pd.read_csv(args.evaluation / "per_image.csv")
+    for sheet in compare(
+        args.images, args.evaluation, table, pd.read_csv(args.bd), curve, args.out
+    ):
+        print(sheet)
+
+
+if __name__ == "__main__":
+    cli.run(main)

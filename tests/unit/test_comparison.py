@@ -1,0 +1,70 @@
+import numpy as np
+import pandas as pd
+import pytest
+from balle2017.codecs import CODECS
+from balle2017.comparison import Panel, choose_crop, choose_images, code_at_size, compare
+from balle2017.errors import InputError
+from helpers import make_picture
+from PIL import Image
+
+
+@pytest.mark.parametrize("name", ["jpeg", "webp"])
+def test_the_nearest_size_is_found(name):
+    codec, pixels = CODECS[name], make_picture(1, 96, 128)
+    low, high = (round(bound) for bound in codec.bounds)
+    sizes = np.array([len(codec.encode(pixels, q)) for q in range(low, high + 1)])
+    for wanted in (0, sizes[20] + 3, sizes[60], 10**6):
+        found = len(code_at_size(codec, pixels, int(wanted)))
+        # Sizes do not rise strictly; a neighbour may be a few bytes nearer.
+        assert abs(found - wanted) <= np.abs(sizes - wanted).min() + 0.03 * sizes.max()
+
+
+def test_the_crop_is_where_luma_varies_most():
+    pixels = np.full((600, 800, 3), 128, np.uint8)
+    busy = make_picture(1, 192, 192)
+    pixels[320:512, 496:688] = 255 * (busy > 128)
+    assert choose_crop(pixels) == (slice(320, 512), slice(496, 688))
+    assert choose_crop(pixels[:100, :90]) == (slice(0, 100), slice(0, 90))
+
+
+def ranking(deltas):
+    rows = [
+        {"image": name, "codec": "balle2017-f8-s1", "metric": "psnr_rgb", "bd_rate_percent": delta}
+        for name, delta in deltas.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_best_the_median_and_the_worst_are_shown():
+    deltas = {"a": 5.0, "b": -30.0, "c": 40.0, "d": 0.0, "e": None, "other": -90.0}
+    names = ["a", "b", "c", "d", "e"]
+    assert choose_images(ranking(deltas), "balle2017-f8-s1", names) == ["b", "a", "c"]
+    assert choose_images(ranking({"a": 5.0}), "balle2017-f8-s1", ["a"]) == ["a"]
+    unranked = ranking({"x": None})
+    assert choose_images(unranked, "balle2017-f8-s1", ["d", "c", "b", "a"]) == ["a", "b", "c"]
+
+
+def test_a_caption_has_size_rate_and_quality():
+    original = np.zeros((10, 20, 3), np.uint8)
+    panel = Panel("JPEG", original + 1, 1250)
+    assert panel.caption(original) == "JPEG\n1,250 bytes, 50.000 bpp, 48.13 dB"
+
+
+def test_sheets_are_drawn_for_the_images_of_an_evaluation(tmp_path):
+    images, evaluation = tmp_path / "images", tmp_path / "evaluation"
+    (evaluation / "reconstructions").mkdir(parents=True)
+    images.mkdir()
+    for index in range(2):
+        pixels = make_picture(index, 200, 300)
+        Image.fromarray(pixels).save(images / f"{index}.png")
+        Image.fromarray(pixels // 8 * 8).save(evaluation / "reconstructions" / f"{index}.png")
+    table = pd.DataFrame({"image": ["0.png", "1.png"], "bytes": [6000, 9000]})
+    bd = ranking({"0.png": 1.0, "1.png": -1.0})
+    arguments = (evaluation, table, bd, "balle2017-f8-s1", tmp_path / "out")
+    sheets = compare(images, *arguments)
+    assert [sheet.name for sheet in sheets] == ["1.png", "0.png"]
+    first = [sheet.read_bytes() for sheet in sheets]
+    assert [path.read_bytes() for path in compare(images, *arguments)] == first
+    (images / "1.png").unlink()
+    with pytest.raises(InputError, match=r"lacks 1\.png"):
+        compare(images, *arguments)
