@@ -18,15 +18,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     import pandas as pd
-    from balle2017.aggregation import collect, curve_name
-    from balle2017.comparison import compare
+    from balle2017.comparison import compare, draw_sheet
 
-    summary = args.evaluation / "summary.json"
-    curve = curve_name(collect([summary]).iloc[0])
-    table = pd.read_csv(args.evaluation / "per_image.csv")
-    for sheet in compare(
-        args.images, args.evaluation, table, pd.read_csv(args.bd), curve, args.out
-    ):
+    for comparison in compare(args.images, args.evaluation, pd.read_csv(args.bd)):
+        sheet = args.out / f"{Path(comparison.image).stem}.png"
+        draw_sheet(comparison, sheet)
         print(sheet)
 
 

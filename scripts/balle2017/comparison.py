@@ -1,13 +1,16 @@
 """Comparison sheets: what a model's pictures look like beside others of the same size."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from scipy.ndimage import uniform_filter
 
+from balle2017.aggregation import collect, curve_name
 from balle2017.codecs import CODECS, ImageCodec
 from balle2017.errors import InputError
 from balle2017.files import atomic_path
@@ -97,9 +100,54 @@ def choose_images(bd: pd.DataFrame, curve: str, available: list[str]) -> list[st
     return list(dict.fromkeys([names[0], names[len(names) // 2], names[-1]]))
 
 
-def draw_sheet(original: np.ndarray, panels: list[Panel], title: str, path: Path) -> None:
+class Comparison(NamedTuple):
+    """One picture, as different codecs give it at about the same size.
+
+    Attributes:
+        image: file name.
+        original: uint8 [height, width, 3].
+        panels: the model's, then those of `OTHERS`.
+    """
+
+    image: str
+    original: np.ndarray
+    panels: list[Panel]
+
+
+def compare(images: Path, evaluation: Path, bd: pd.DataFrame) -> Iterator[Comparison]:
+    """Yield the pictures to show of one model.
+
+    Args:
+        images: folder of the original pictures.
+        evaluation: folder of the model's evaluation, with reconstructions/.
+        bd: bd_rate_per_image.csv.
+
+    Raises:
+        InputError: a picture of the evaluation is missing.
+    """
+    curve = curve_name(collect([evaluation / "summary.json"]).iloc[0])
+    table = pd.read_csv(evaluation / "per_image.csv")
+    originals = {path.name: path for path in list_images(images)}
+    sizes = dict(zip(table["image"], table["bytes"], strict=True))
+    if missing := sorted(set(sizes) - set(originals)):
+        raise InputError(f"{images} lacks {', '.join(missing)}")
+    for name in choose_images(bd, curve, list(sizes)):
+        original = read_image(originals[name])
+        size = int(sizes[name])
+        stem = Path(name).stem
+        decoded = read_image(evaluation / "reconstructions" / f"{stem}.png")
+        panels = [Panel(curve_label(curve), decoded, size)]
+        for other in OTHERS:
+            codec = CODECS[other]
+            data = code_at_size(codec, original, size)
+            panels.append(Panel(curve_label(other), codec.decode(data), len(data)))
+        yield Comparison(name, original, panels)
+
+
+def draw_sheet(comparison: Comparison, path: Path) -> None:
     """Write a sheet: whole pictures above, the crop of `choose_crop` below."""
-    panels = [Panel("original", original), *panels]
+    original = comparison.original
+    panels = [Panel("original", original), *comparison.panels]
     crop = choose_crop(original)
     figure, axes = plt.subplots(
         2, len(panels), figsize=(4.2 * len(panels), 7.6), layout="constrained"
@@ -113,43 +161,7 @@ def draw_sheet(original: np.ndarray, panels: list[Panel], title: str, path: Path
     corner = (columns.start - 0.5, rows.start - 0.5)
     size = (columns.stop - columns.start, rows.stop - rows.start)
     axes[0][0].add_patch(plt.Rectangle(corner, *size, fill=False, edgecolor="white"))
-    figure.suptitle(title)
+    figure.suptitle(comparison.image)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, metadata={"Software": None})
     plt.close(figure)
-
-
-def compare(
-    images: Path, evaluation: Path, table: pd.DataFrame, bd: pd.DataFrame, curve: str, out: Path
-) -> list[Path]:
-    """Write the sheets of one model; return their paths.
-
-    Args:
-        images: folder of the original pictures.
-        evaluation: folder of the model's evaluation, with reconstructions/.
-        table: the evaluation's per_image.csv.
-        bd: bd_rate_per_image.csv.
-        curve: the model's name there.
-        out: folder for the sheets.
-
-    Raises:
-        InputError: a picture of the table is missing.
-    """
-    originals = {path.name: path for path in list_images(images)}
-    sizes = dict(zip(table["image"], table["bytes"], strict=True))
-    if missing := sorted(set(sizes) - set(originals)):
-        raise InputError(f"{images} lacks {', '.join(missing)}")
-    sheets = []
-    for name in choose_images(bd, curve, list(sizes)):
-        original = read_image(originals[name])
-        size = int(sizes[name])
-        stem = Path(name).stem
-        decoded = read_image(evaluation / "reconstructions" / f"{stem}.png")
-        panels = [Panel(curve_label(curve), decoded, size)]
-        for other in OTHERS:
-            codec = CODECS[other]
-            data = code_at_size(codec, original, size)
-            panels.append(Panel(curve_label(other), codec.decode(data), len(data)))
-        sheets.append(out / f"{stem}.png")
-        draw_sheet(original, panels, name, sheets[-1])
-    return sheets

@@ -2,8 +2,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from balle2017.codecs import CODECS
-from balle2017.comparison import Panel, choose_crop, choose_images, code_at_size, compare
+from balle2017.comparison import (
+    Panel,
+    choose_crop,
+    choose_images,
+    code_at_size,
+    compare,
+    draw_sheet,
+)
 from balle2017.errors import InputError
+from balle2017.files import write_json
 from helpers import make_picture
 from PIL import Image
 
@@ -58,13 +66,19 @@ def test_sheets_are_drawn_for_the_images_of_an_evaluation(tmp_path):
         pixels = make_picture(index, 200, 300)
         Image.fromarray(pixels).save(images / f"{index}.png")
         Image.fromarray(pixels // 8 * 8).save(evaluation / "reconstructions" / f"{index}.png")
+    point = {"testset": "t", "codec": "balle2017", "point": 1, "filters": 8, "seed": 1}
+    write_json(evaluation / "summary.json", [point | {"bpp": 1, "psnr_rgb": 30}])
     table = pd.DataFrame({"image": ["0.png", "1.png"], "bytes": [6000, 9000]})
+    table.to_csv(evaluation / "per_image.csv")
     bd = ranking({"0.png": 1.0, "1.png": -1.0})
-    arguments = (evaluation, table, bd, "balle2017-f8-s1", tmp_path / "out")
-    sheets = compare(images, *arguments)
-    assert [sheet.name for sheet in sheets] == ["1.png", "0.png"]
-    first = [sheet.read_bytes() for sheet in sheets]
-    assert [path.read_bytes() for path in compare(images, *arguments)] == first
+    for folder in ("a", "b"):
+        for comparison in compare(images, evaluation, bd):
+            draw_sheet(comparison, tmp_path / folder / comparison.image)
+    assert comparison.panels[0].size == 6000
+    assert [panel.title for panel in comparison.panels[1:]] == ["JPEG 4:2:0", "WebP"]
+    for name in ("0.png", "1.png"):
+        first, second = ((tmp_path / folder / name).read_bytes() for folder in "ab")
+        assert first == second
     (images / "1.png").unlink()
     with pytest.raises(InputError, match=r"lacks 1\.png"):
-        compare(images, *arguments)
+        next(compare(images, evaluation, bd))
