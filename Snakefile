@@ -29,6 +29,7 @@ rule all:
         rules.plot.output,
         rules.plot_training.output,
         rules.compare_images.output,
+        rules.report.output,
         rules.compare_published.output if PUBLISHED else [],
 
 

@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for data and models")
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--patch_size", type=int, default=128)
-    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--lambda_rd", type=float, default=0.01)
     args = parser.parse_args()
     settings = dataclasses.replace(

@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import jsonschema
 
 from balle2017.errors import InputError
-from balle2017.files import is_url, sha256_file, sha256_json, write_bytes
+from balle2017.files import file_name, is_url, sha256_file, sha256_json, write_bytes
 
 
 def _path(error: jsonschema.ValidationError) -> str:
@@ -129,11 +128,6 @@ def lambda_name(value: float) -> str:
 def model_name(lambda_rd: float, num_filters: int, seed: int) -> str:
     """Return the name of a model's folder, such as 0.0130-f128-s1."""
     return f"{lambda_name(lambda_rd)}-f{num_filters}-s{seed}"
-
-
-def file_name(text: str) -> str:
-    """Return a name that is safe in paths and shell commands."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-") or "images"
 
 
 def dataset_name(sources: list[str], settings: dict[str, Any]) -> str:

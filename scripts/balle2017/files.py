@@ -5,6 +5,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ from balle2017.errors import InputError
 def is_url(source: object) -> bool:
     """Tell an http(s) address from a path."""
     return str(source).startswith(("http://", "https://"))
+
+
+def file_name(text: str) -> str:
+    """Return a name that is safe in paths and shell commands."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-") or "images"
 
 
 def sha256_file(path: Path) -> str:

@@ -83,7 +83,7 @@ def plot_rd(
 
 
 def _draw_curves(axis: plt.Axes, table: pd.DataFrame, names: pd.Series, metric: str) -> None:
-    for name, (colour, marker) in curve_styles(list(names)).items():
+    for name, (colour, marker) in curve_styles(names).items():
         curve = table[(names == name) & table[metric].notna()].sort_values("bpp")
         ours = name.startswith("balle2017")
         axis.plot(

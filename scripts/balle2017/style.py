@@ -1,5 +1,6 @@
 """What all figures share: colours, names of codecs, files that are the same every time."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib as mpl
@@ -47,7 +48,7 @@ def curve_label(name: str) -> str:
     return f"Ballé 2017, {filters} filters" + ("" if seed == "1" else f", seed {seed}")
 
 
-def curve_styles(names: list[str]) -> dict[str, tuple[str, str]]:
+def curve_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Return colour and marker of each curve, the model's first."""
     order = sorted(set(names), key=lambda name: (not name.startswith("balle2017"), name))
     return {name: STYLES[index % len(STYLES)] for index, name in enumerate(order)}

@@ -28,8 +28,9 @@ def test_conda_pins_equal_the_lock(name):
 SCRIPTS = {
     "tensorflow": ["train", "evaluate"],
     "tables": [
-        *("builtin_photographs", "fetch_kodak", "extract", "split"),
-        *("evaluate_codec", "aggregate", "plot"),
+        *("builtin_photographs", "fetch_kodak", "unpack_test_images", "extract", "split"),
+        *("evaluate_codec", "aggregate", "compare_published"),
+        *("plot", "plot_training", "compare_images", "report"),
     ],
 }
 
@@ -58,8 +59,8 @@ def test_conda_environments_have_what_their_scripts_import(name):
         assert f"envs/{name}.yaml" in block, script
         path = ROOT / "scripts" / f"{script}.py"
         wanted |= set.union(*(third_party(file) for file in [path, *import_closure(path)]))
-    # Read by path, not imported.
-    wanted |= {"scikit-image"} if name == "tables" else set()
+    # Read by path, and imported by altair.
+    wanted |= {"scikit-image", "vl-convert-python"} if name == "tables" else set()
     assert pins == wanted
 
 

@@ -6,7 +6,8 @@ from helpers import make_picture
 from PIL import Image
 from workflow_tools import TINY, write_archive
 
-EVERYTHING_AFTER_TRAINING = {"evaluate_model": 2, "aggregate": 1, "plot": 1}
+AFTER_EVALUATION = {"aggregate": 1, "plot": 1, "compare_images": 1, "report": 1}
+EVERYTHING_AFTER_TRAINING = {"evaluate_model": 2, "plot_training": 1, **AFTER_EVALUATION}
 
 
 def test_a_finished_pipeline_does_nothing(finished):
@@ -28,8 +29,8 @@ def test_adding_a_lambda_trains_one_model(finished):
     assert finished.planned() == {
         "train_model": 1,
         "evaluate_model": 1,
-        "aggregate": 1,
-        "plot": 1,
+        "plot_training": 1,
+        **AFTER_EVALUATION,
     }
     finished.run()
     after = {path: path.stat().st_mtime_ns for path in models.rglob("model.safetensors")}
@@ -40,17 +41,19 @@ def test_adding_a_lambda_trains_one_model(finished):
 
 def test_a_plot_option_only_plots(finished):
     finished.configure(plot={"max_bpp": 3})
-    assert finished.planned() == {"plot": 1}
+    # The report shows the configuration.
+    assert finished.planned() == {"plot": 1, "report": 1}
 
 
 def test_editing_the_plot_only_plots(finished):
     finished.edit("scripts/balle2017/plotting.py")
-    assert finished.planned() == {"plot": 1}
+    assert finished.planned() == {"plot": 1, "report": 1}
 
 
 def test_editing_a_metric_never_retrains(finished):
     finished.edit("scripts/balle2017/metrics.py")
-    assert finished.planned() == {"evaluate_codec": 1, **EVERYTHING_AFTER_TRAINING}
+    expected = {"evaluate_codec": 1, "evaluate_model": 2, **AFTER_EVALUATION}
+    assert finished.planned() == expected
 
 
 def test_editing_the_model_retrains_all(finished):
@@ -61,6 +64,11 @@ def test_editing_the_model_retrains_all(finished):
 def test_a_training_setting_retrains_all(finished):
     finished.configure(training=TINY["training"] | {"learning_rate": 0.0002})
     assert finished.planned() == {"train_model": 2, **EVERYTHING_AFTER_TRAINING}
+
+
+def test_editing_the_page_only_writes_the_report(finished):
+    finished.edit("workflow/report/report.html.j2")
+    assert finished.planned() == {"report": 1}
 
 
 def test_writing_out_a_default_reruns_nothing(finished):
@@ -113,7 +121,7 @@ def test_one_lambda_alone(fresh):
 
 def test_stages_are_targets(fresh):
     stages = {}
-    for stage in ("extract", "split", "train", "evaluate", "aggregate", "plot"):
+    for stage in ("extract", "split", "train", "evaluate", "aggregate", "plot", "report"):
         jobs = fresh.planned(stage)
         stages[stage] = set(jobs) - {stage} if stage in ("extract", "split", "train") else set(jobs)
     assert stages["extract"] == {"extract_archive"}
@@ -122,3 +130,4 @@ def test_stages_are_targets(fresh):
     assert stages["evaluate"] == stages["train"] | {"evaluate_model", "evaluate_codec"}
     assert stages["aggregate"] == stages["evaluate"] | {"aggregate"}
     assert stages["plot"] == stages["aggregate"] | {"plot"}
+    assert stages["report"] == stages["plot"] | {"plot_training", "report"}

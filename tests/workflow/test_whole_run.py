@@ -1,5 +1,6 @@
 import hashlib
 import json
+import zipfile
 
 import pandas as pd
 import pytest
@@ -16,7 +17,7 @@ def test_archive_to_table(finished):
     assert rd["codec"].tolist() == ["balle2017"] * 2 + ["jpeg"] * 3
     assert sorted(rd[rd["codec"] == "balle2017"]["point"]) == [0.01, 0.02]
     assert (rd["n_images"] == 2).all()
-    for name in ("rd_curve.png", "rd_curve.svg", "bd_rate.csv"):
+    for name in ("rd_curve.png", "rd_curve.svg", "bd_rate.csv", "per_image.csv", "report.html"):
         assert (results / name).stat().st_size > 0
 
 
@@ -58,6 +59,7 @@ def test_the_terminal_shows_the_results(finished):
         assert (codec, float(point)) == (row["codec"], row["point"])
         assert float(bpp) == pytest.approx(row["bpp"], abs=5e-5)
     assert "results/tiny/rd_curve.png" in finished.output
+    assert "results/tiny/report.html" in finished.output
 
 
 def test_paths_may_have_spaces_and_quotes(fresh):
@@ -101,3 +103,32 @@ def test_no_image_is_on_two_sides(finished):
     ]
     assert not sides[0] & sides[1]
     assert len(sides[0] | sides[1]) == 8
+
+
+def test_snakemake_reports_with_captions_and_categories(finished):
+    finished.run("--report", "workflow.html")
+    text = (finished.folder / "workflow.html").read_text(encoding="utf-8")
+    for category in ("Curves", "Tables", "Training", "Pictures", "Report"):
+        assert f'"{category}"' in text
+    for caption in ("means over the test images", "nearest in size", "thin on the training"):
+        assert caption in text
+    for name in ("rd_curve.svg", "training_curves.svg", "bd_rate.csv", "100.png"):
+        assert name in text
+
+
+def test_a_test_set_may_be_an_archive(fresh):
+    archive = fresh.folder / "input" / "my tests.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for index, seed in enumerate((100, 101)):
+            path = fresh.folder / "input" / "photographs" / f"{seed}.png"
+            file.write(path, f"{index}/a picture.png")
+    fresh.configure(test_images="input/my tests.zip")
+    summary = "results/tiny/my-tests/codecs/jpeg/summary.json"
+    fresh.run(summary)
+    rows = read_table((fresh.folder / summary).with_name("per_image.csv"))
+    assert {row["image"] for row in rows} == {"a-picture.png", "a-picture-1.png"}
+    assert "Nothing to be done" in fresh.run(summary)
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr("broken.png", path.read_bytes()[:1000])
+    output = fresh.run(summary, status=1)
+    assert "were rejected (1 truncated" in output

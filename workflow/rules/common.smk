@@ -1,5 +1,6 @@
 # What all rules share: the checked config, paths, and the inputs that stand for
 # code and for large files. The only file with functions.
+import json
 import sys
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from balle2017 import experiment, kodak  # noqa: E402
 from balle2017.errors import InputError  # noqa: E402
-from balle2017.files import is_url  # noqa: E402
+from balle2017.files import file_name, is_url  # noqa: E402
 from balle2017.find_model import find_model  # noqa: E402
 from balle2017.imports import import_closure  # noqa: E402
 
@@ -29,19 +30,27 @@ def checked_config():
 
 
 def test_set():
-    """Return the test set's name, its folder, and the record that stands for its files."""
+    """Return the test set's name, its folder, and the record that stands for its files.
+
+    Of an archive the folder is where its images will be unpacked.
+    """
     choice = config["test_images"]
     if choice == "builtin":
         return choice, "results/builtin/test", "results/builtin/test.sha256"
     if choice == "kodak" and config["kodak"] is None:
         return choice, "results/kodak", "results/kodak.sha256"
     folder = Path(config["kodak"] if choice == "kodak" else choice)
+    if choice != "kodak" and folder.is_file():
+        name = file_name(folder.name.split(".")[0])
+        record = experiment.record_sources([folder], Path("work/sources"))
+        return name, f"results/testsets/{name}", str(record)
     key = "kodak" if choice == "kodak" else "test_images"
     if not folder.is_dir():
-        raise InputError(f"config: {key} is {folder}, which is not a folder")
+        wanted = "a folder" if choice == "kodak" else "a folder or an archive"
+        raise InputError(f"config: {key} is {folder}, which is not {wanted}")
     if choice == "kodak":
         kodak.check_folder(folder, kodak.read_hashes(KODAK_HASHES))
-    name = choice if choice == "kodak" else experiment.file_name(folder.resolve().name)
+    name = choice if choice == "kodak" else file_name(folder.resolve().name)
     return (
         name,
         str(folder),
@@ -105,7 +114,7 @@ def show_summary():
     text = summary.read_text(encoding="utf-8")
     if PUBLISHED and published.is_file():
         text += published.read_text(encoding="utf-8")
-    print(text + f"Figure: {EXPERIMENT}/rd_curve.png")
+    print(text + f"Report: {EXPERIMENT}/report.html, figure: {EXPERIMENT}/rd_curve.png")
 
 
 try:

@@ -35,6 +35,23 @@ rule download_kodak:
         " && cp {input.hashes} {output.record}"
 
 
+if Path(config["test_images"]).is_file():
+
+    rule unpack_test_images:
+        input:
+            code=code("unpack_test_images"),
+            record=TEST_RECORD,
+            archive=ancient(config["test_images"]),
+        output:
+            directory(TEST_FOLDER),
+        log:
+            f"{LOGS}/unpack_test_images.log",
+        conda:
+            "../../envs/tables.yaml"
+        shell:
+            "python {input.code[0]} {input.archive:q} --out {output} > {log} 2>&1"
+
+
 rule extract_archive:
     input:
         code=code("extract"),

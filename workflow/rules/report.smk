@@ -11,8 +11,16 @@ rule aggregate:
             for path in rules.evaluate.input
         ],
     output:
-        rd=f"{EXPERIMENT}/rd.csv",
-        bd_rate=f"{EXPERIMENT}/bd_rate.csv",
+        rd=report(
+            f"{EXPERIMENT}/rd.csv",
+            caption="../report/rd.rst",
+            category="Tables",
+        ),
+        bd_rate=report(
+            f"{EXPERIMENT}/bd_rate.csv",
+            caption="../report/bd_rate.rst",
+            category="Tables",
+        ),
         per_image=f"{EXPERIMENT}/per_image.csv",
         bd_rate_per_image=f"{EXPERIMENT}/bd_rate_per_image.csv",
         text=f"{EXPERIMENT}/summary.txt",
@@ -55,8 +63,18 @@ rule plot:
         images=rules.aggregate.output.per_image,
         published=PUBLISHED,
     output:
-        multiext(f"{EXPERIMENT}/rd_curve", ".png", ".svg"),
-        multiext(f"{EXPERIMENT}/rd_per_image", ".png", ".svg"),
+        f"{EXPERIMENT}/rd_curve.png",
+        report(
+            f"{EXPERIMENT}/rd_curve.svg",
+            caption="../report/rd_curve.rst",
+            category="Curves",
+        ),
+        f"{EXPERIMENT}/rd_per_image.png",
+        report(
+            f"{EXPERIMENT}/rd_per_image.svg",
+            caption="../report/rd_per_image.rst",
+            category="Curves",
+        ),
     log:
         f"{LOGS}/plot.log",
     conda:
@@ -76,7 +94,12 @@ rule plot_training:
         code=code("plot_training"),
         histories=expand(f"{EXPERIMENT}/models/{{model}}/history.csv", model=MODELS),
     output:
-        multiext(f"{EXPERIMENT}/training_curves", ".png", ".svg"),
+        f"{EXPERIMENT}/training_curves.png",
+        report(
+            f"{EXPERIMENT}/training_curves.svg",
+            caption="../report/training_curves.rst",
+            category="Training",
+        ),
     log:
         f"{LOGS}/plot_training.log",
     conda:
@@ -97,7 +120,12 @@ rule compare_images:
         summary=f"{EXPERIMENT}/{TESTSET}/{MODELS[len(MODELS) // 2]}/summary.json",
         reconstructions=f"{EXPERIMENT}/{TESTSET}/{MODELS[len(MODELS) // 2]}/reconstructions",
     output:
-        directory(f"{EXPERIMENT}/comparisons"),
+        report(
+            directory(f"{EXPERIMENT}/comparisons"),
+            patterns=["{image}.png"],
+            caption="../report/comparisons.rst",
+            category="Pictures",
+        ),
     log:
         f"{LOGS}/compare_images.log",
     conda:
@@ -107,3 +135,37 @@ rule compare_images:
     shell:
         "python {input.code[0]} --images {input.images:q} --evaluation {params.evaluation}"
         " --bd {input.bd} --out {output} > {log} 2>&1"
+
+
+rule report:
+    input:
+        code=code("report"),
+        template="workflow/report/report.html.j2",
+        tables=rules.aggregate.output,
+        figures=[rules.plot.output, rules.plot_training.output],
+        published=PUBLISHED,
+        published_tables=rules.compare_published.output if PUBLISHED else [],
+        images=ancient(TEST_FOLDER),
+        test_record=TEST_RECORD,
+        summary=rules.compare_images.input.summary,
+        reconstructions=rules.compare_images.input.reconstructions,
+        runs=expand(f"{EXPERIMENT}/models/{{model}}/run.json", model=MODELS),
+    output:
+        report(
+            f"{EXPERIMENT}/report.html",
+            caption="../report/page.rst",
+            category="Report",
+        ),
+    log:
+        f"{LOGS}/report.log",
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        results=subpath(output[0], parent=True),
+        evaluation=subpath(input.summary, parent=True),
+        config=json.dumps(config, sort_keys=True),
+        flags=experiment.flags({"published": PUBLISHED or None}),
+    shell:
+        "python {input.code[0]} --results {params.results} --images {input.images:q}"
+        " --evaluation {params.evaluation} --runs {input.runs} --template {input.template}"
+        " --config {params.config:q} {params.flags} > {log} 2>&1"

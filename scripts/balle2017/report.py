@@ -1,0 +1,161 @@
+"""The report: one HTML file with everything a reader asks first, which opens offline."""
+
+import base64
+import io
+import json
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import jinja2
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from balle2017.aggregation import curve_name
+from balle2017.comparison import Comparison
+from balle2017.plotting import rate_limit
+from balle2017.published import LABELS as PUBLISHED_LABELS
+from balle2017.style import AXES, curve_label, curve_styles
+
+_GREY = "#777777"
+
+
+def summary_sentences(rd: pd.DataFrame, bd: pd.DataFrame) -> list[str]:
+    """Return the result in words: a sentence for each model and anchor.
+
+    Args:
+        rd: the table rd.csv.
+        bd: bd_rate.csv, perhaps followed by bd_rate_published.csv.
+    """
+    counts = rd.groupby("testset")["n_images"].max()
+    labels = {anchor: curve_label(anchor) for anchor in bd["anchor"].unique()} | PUBLISHED_LABELS
+    sentences = []
+    ours = bd[(bd["metric"] == "psnr_rgb") & bd["codec"].str.startswith("balle2017")]
+    for _, row in ours[~ours["anchor"].str.startswith("balle2017")].iterrows():
+        start = (
+            f"On {counts[row['testset']]} images ({row['testset']}), {curve_label(row['codec'])}, "
+        )
+        anchor, rate = labels[row["anchor"]], row["bd_rate_percent"]
+        if pd.isna(rate):
+            sentences.append(f"{start}cannot be compared with {anchor}: {row['reason']}.")
+            continue
+        amount = f"{abs(rate):.1f} % {'fewer' if rate < 0 else 'more'} bits"
+        span = f"{row['overlap_low']:.1f} and {row['overlap_high']:.1f} dB"
+        sentences.append(f"{start}needs {amount} than {anchor} at equal PSNR, between {span}.")
+    return sentences
+
+
+def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
+    """Return the interactive rate-distortion chart as a piece of HTML with its scripts.
+
+    Hovering a point shows its numbers; a click on the legend shows that curve alone.
+    """
+    names = rd.apply(curve_name, axis=1)
+    colours = {curve_label(name): colour for name, (colour, _) in curve_styles(names).items()}
+    table = rd.assign(curve=names.map(curve_label), published=False)
+    if published is not None:
+        labels = published["curve"].map(PUBLISHED_LABELS)
+        table = pd.concat([table, published.assign(curve=labels, published=True)])
+        colours |= dict.fromkeys(sorted(labels.unique()), _GREY)
+    shown = ["curve", "published", "point", "bpp", "psnr_rgb", "ms_ssim_rgb", "ms_ssim_rgb_db"]
+    # Altair knows nothing of pandas' NA.
+    table = table[shown].astype(object).where(table[shown].notna(), None)
+    legend = alt.selection_point(fields=["curve"], bind="legend")
+    limit = rate_limit(rd)
+    panels = []
+    for metric, title in AXES.items():
+        visible = rd.loc[rd["bpp"] <= limit, metric].dropna()
+        if visible.empty:
+            continue
+        domain = [float(np.floor(visible.min() - 1)), float(np.ceil(visible.max() + 1))]
+        base = alt.Chart(table).encode(
+            x=alt.X("bpp:Q", title="bits per pixel", scale=alt.Scale(domain=[0, limit])),
+            y=alt.Y(f"{metric}:Q", title=title, scale=alt.Scale(domain=domain)),
+            color=alt.Color(
+                "curve:N",
+                title="click: this curve alone; shift-click: one more",
+                scale=alt.Scale(domain=list(colours), range=list(colours.values())),
+                legend=alt.Legend(labelLimit=300, titleLimit=300),
+            ),
+            opacity=alt.when(legend).then(alt.value(1)).otherwise(alt.value(0.05)),
+            tooltip=[
+                alt.Tooltip("curve:N", title="curve"),
+                alt.Tooltip("point:Q", title="lambda or quality"),
+                alt.Tooltip("bpp:Q", format=".4f"),
+                alt.Tooltip("psnr_rgb:Q", title="PSNR", format=".2f"),
+                alt.Tooltip("ms_ssim_rgb:Q", title="MS-SSIM", format=".4f"),
+            ],
+        )
+        dashes = alt.StrokeDash(
+            "published:N",
+            scale=alt.Scale(domain=[False, True], range=[[1, 0], [5, 4]]),
+            legend=None,
+        )
+        lines = base.mark_line(clip=True).encode(strokeDash=dashes)
+        points = base.mark_point(clip=True, filled=True, size=60)
+        panels.append((lines + points).properties(width=440, height=380))
+    chart = alt.hconcat(*panels).add_params(legend)
+    with warnings.catch_warnings():
+        # One selection for both panels is what is wanted.
+        warnings.filterwarnings("ignore", message="Automatically deduplicated selection")
+        return chart.to_html(
+            fullhtml=False,
+            inline=True,
+            output_div="rd_chart",
+            embed_options={"renderer": "svg", "actions": False},
+        )
+
+
+def _data_uri(pixels: np.ndarray) -> str:
+    """Return a picture, unaltered, as the address of itself."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def comparison_data(comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
+    """Return what the slider shows: for each image its versions, with captions."""
+    data = []
+    for comparison in comparisons:
+        original = comparison.original
+        versions = [{"title": "original", "caption": "original", "source": _data_uri(original)}]
+        for panel in comparison.panels:
+            caption = panel.caption(original).replace("\n", ": ")
+            source = _data_uri(panel.pixels)
+            versions.append({"title": panel.title, "caption": caption, "source": source})
+        height, width, _ = original.shape
+        data.append(
+            {"image": comparison.image, "width": width, "height": height, "versions": versions}
+        )
+    return data
+
+
+def inline_svg(path: Path) -> str:
+    """Return a figure without the lines that only a file of its own needs."""
+    text = path.read_text(encoding="utf-8")
+    return text[text.index("<svg") :]
+
+
+def table_html(table: pd.DataFrame) -> str:
+    """Return a table as HTML, numbers with four digits after the point."""
+    blank = table.astype(object).where(table.notna(), "")
+    return blank.to_html(index=False, float_format="{:.4f}".format, border=0)
+
+
+def render(template: Path, content: dict[str, Any]) -> str:
+    """Return the page.
+
+    Args:
+        template: the Jinja template.
+        content: its variables.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["json"] = lambda value: json.dumps(value, indent=2, sort_keys=True)
+    return environment.get_template(template.name).render(content)

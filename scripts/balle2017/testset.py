@@ -1,0 +1,53 @@
+"""A test set from an archive: a folder of PNGs, every picture of it or none."""
+
+import os
+import shutil
+from pathlib import Path
+
+from PIL import Image
+
+from balle2017.dataset import ImageStore
+from balle2017.extraction import extract_archives
+from balle2017.files import file_name, read_table, write_table
+from balle2017.preparation import ExtractSettings
+
+_LIST_COLUMNS = ["name", "width", "height", "shard", "offset"]
+
+
+def unpack_test_images(archive: Path, out: Path) -> int:
+    """Decode the pictures of an archive to `out`/NAME.png; return how many there are.
+
+    They are named after their members, without folders; what is not a picture is left
+    out, and so are pictures with the same pixels as another.
+
+    Args:
+        archive: tar or zip.
+        out: the folder; an earlier one is replaced.
+
+    Raises:
+        InputError: see `extract_archives`; or a picture cannot be decoded: a mean
+            over the others would be another test set's.
+    """
+    work = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        extract_archives([archive], work, ExtractSettings(min_size=1, max_rejected=0))
+        rows = [row for row in read_table(work / "manifest.csv") if row["status"] == "accepted"]
+        rows = [{key: row[key] for key in _LIST_COLUMNS} for row in rows]
+        # Beside the shards, which it names.
+        listed = work / "images" / "list.csv"
+        write_table(listed, _LIST_COLUMNS, rows)
+        store = ImageStore(listed)
+        pictures = work / "pictures"
+        pictures.mkdir()
+        for index, name in enumerate(store.names):
+            stem = file_name(Path(name).stem)
+            path = pictures / f"{stem}.png"
+            if path.exists():
+                path = pictures / f"{stem}-{index}.png"
+            Image.fromarray(store[index]).save(path)
+        shutil.rmtree(out, ignore_errors=True)
+        os.replace(pictures, out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return len(store)

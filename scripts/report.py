@@ -1,0 +1,65 @@
+"""Write the report of an experiment: one HTML file that opens offline."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from balle2017 import cli
+from balle2017.errors import InputError
+from balle2017.files import read_json, write_bytes
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write; print where the report is."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("--results", type=Path, required=True, help="folder with rd.csv and others")
+    parser.add_argument("--images", type=Path, required=True, help="folder of the originals")
+    parser.add_argument(
+        "--evaluation", type=Path, required=True, help="evaluation of the model to show"
+    )
+    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="run.json files")
+    parser.add_argument("--published", type=Path, help="table of published curves")
+    parser.add_argument("--config", default="{}", help="the configuration, JSON")
+    parser.add_argument("--template", type=Path, required=True, help="Jinja template")
+    args = parser.parse_args(argv)
+    try:
+        config = json.loads(args.config)
+    except ValueError as error:
+        raise InputError(f"--config is no JSON: {error}") from None
+
+    import pandas as pd
+    from balle2017 import report
+    from balle2017.aggregation import read_rd
+    from balle2017.comparison import compare
+    from balle2017.published import read_published
+
+    rd = read_rd(args.results / "rd.csv")
+    bd = pd.read_csv(args.results / "bd_rate.csv")
+    bd_images = pd.read_csv(args.results / "bd_rate_per_image.csv")
+    published = calibration = None
+    if args.published is not None:
+        published = read_published(args.published)
+        calibration = report.table_html(pd.read_csv(args.results / "calibration.csv"))
+        bd = pd.concat([bd, pd.read_csv(args.results / "bd_rate_published.csv")])
+    comparisons = compare(args.images, args.evaluation, bd_images)
+    content = {
+        "experiment": config.get("experiment", args.results.name),
+        "sentences": report.summary_sentences(rd, bd),
+        "chart": report.chart_html(rd, published),
+        "comparisons": report.comparison_data(comparisons),
+        "rd": report.table_html(rd),
+        "bd": report.table_html(bd),
+        "calibration": calibration,
+        "bd_images": report.table_html(bd_images),
+        "images_figure": report.inline_svg(args.results / "rd_per_image.svg"),
+        "training_figure": report.inline_svg(args.results / "training_curves.svg"),
+        "config": config,
+        "runs": {path.parent.name: read_json(path) for path in args.runs},
+    }
+    out = args.results / "report.html"
+    write_bytes(out, report.render(args.template, content).encode())
+    print(out)
+
+
+if __name__ == "__main__":
+    cli.run(main)

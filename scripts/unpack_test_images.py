@@ -1,0 +1,21 @@
+"""Unpack an archive of test images to a folder of PNGs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from balle2017 import cli
+from balle2017.testset import unpack_test_images
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Unpack; print how many images there are."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("archive", type=Path, help="tar or zip")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the PNGs")
+    args = parser.parse_args(argv)
+    count = unpack_test_images(args.archive, args.out)
+    print(f"{count} images in {args.out}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
