@@ -15,8 +15,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from balle2017.settings import TrainingSettings
 from time_to_jpeg import ROOT, prepare, recipe
+
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from balle2017.settings import TrainingSettings
 
 POLICIES = ("float32", "mixed_bfloat16")
 
