@@ -13,14 +13,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--evaluation", type=Path, required=True, help="folder of a model's evaluation"
     )
+    parser.add_argument("--rd", type=Path, required=True, help="table rd.csv")
     parser.add_argument("--bd", type=Path, required=True, help="bd_rate_per_image.csv")
     parser.add_argument("--out", type=Path, required=True, help="folder for the sheets")
     args = parser.parse_args(argv)
 
     import pandas as pd
+    from balle2017.aggregation import read_rd
     from balle2017.comparison import compare, draw_sheet
 
-    for comparison in compare(args.images, args.evaluation, pd.read_csv(args.bd)):
+    bd = pd.read_csv(args.bd)
+    for comparison in compare(args.images, args.evaluation, read_rd(args.rd), bd):
         sheet = args.out / f"{Path(comparison.image).stem}.png"
         draw_sheet(comparison, sheet)
         print(sheet)

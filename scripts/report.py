@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         published = read_published(args.published)
         calibration = report.table_html(pd.read_csv(args.results / "calibration.csv"))
         bd = pd.concat([bd, pd.read_csv(args.results / "bd_rate_published.csv")])
-    comparisons = compare(args.images, args.evaluation, bd_images)
+    comparisons = compare(args.images, args.evaluation, rd, bd_images)
     content = {
         "experiment": config.get("experiment", args.results.name),
         "sentences": report.summary_sentences(rd, bd),

@@ -98,7 +98,9 @@ def collect(folders: list[Path]) -> pd.DataFrame:
     frame = frame.reindex(columns=RD_COLUMNS)
     for column in ("filters", "seed", "n_images"):
         frame[column] = frame[column].astype("Int64")
-    return frame.sort_values(["testset", "codec", "filters", "seed", "bpp"], ignore_index=True)
+    order = ["testset", "curve", "bpp"]
+    frame = frame.assign(curve=curve_names(frame)).sort_values(order, ignore_index=True)
+    return frame.drop(columns="curve")
 
 
 def read_rd(path: Path) -> pd.DataFrame:
@@ -178,29 +180,51 @@ def bd_table(rd: pd.DataFrame) -> pd.DataFrame:
 def curves(rd: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Yield test set, name and rows of every curve in rd.csv."""
     for testset, frame in rd.groupby("testset", sort=True):
-        names = frame.apply(curve_name, axis=1)
+        names = curve_names(frame)
         for name in names.unique():
             yield testset, name, frame[names == name]
 
 
-def curve_name(row: pd.Series) -> str:
-    """Return the name of the curve that a row of rd.csv belongs to."""
-    if pd.isna(row["filters"]):
-        return row["codec"]
-    return f"{row['codec']}-f{int(row['filters'])}-s{int(row['seed'])}"
+def curve_names(table: pd.DataFrame) -> pd.Series:
+    """Return the name of the curve that each row of rd.csv, or of per_image.csv, belongs to.
+
+    The models of one seed make one curve if every lambda has one width, as in
+    balle2017-f128-192-s1; otherwise one for each width.
+    """
+    family = ["testset", "codec", "seed"]
+    models = table[table["filters"].notna()]
+    widths = {key: sorted(group.unique()) for key, group in models.groupby(family)["filters"]}
+    of_lambda = models.groupby([*family, "point"])["filters"].nunique()
+    shared = {key for key, most in of_lambda.groupby(family).max().items() if most > 1}
+
+    def name(row: pd.Series) -> str:
+        if pd.isna(row["filters"]):
+            return row["codec"]
+        key = tuple(row[family])
+        own = [row["filters"]] if key in shared else widths[key]
+        return f"{row['codec']}-f{'-'.join(str(int(width)) for width in own)}-s{int(row['seed'])}"
+
+    return table.apply(name, axis=1)
 
 
 def summary_text(rd: pd.DataFrame, bd: pd.DataFrame) -> str:
-    """Return the results on one screen: the model's points, and BD-rates against JPEG."""
+    """Return the results on one screen: the model's points, and BD-rates against JPEG.
+
+    Width and seed have a column where they are several.
+    """
     lines = []
+    varied = [column for column in ("filters", "seed") if rd[column].nunique() > 1]
     for testset, frame in rd.groupby("testset", sort=True):
         count = int(frame["n_images"].max())
         lines.append(f"{testset}, means over {count} images, rate from file sizes")
-        lines.append(f"  {'codec':<12}{'point':>8}{'bpp':>9}{'PSNR dB':>9}{'MS-SSIM':>9}")
+        heads = "".join(f"{column:>9}" for column in varied)
+        lines.append(f"  {'codec':<12}{'point':>8}{heads}{'bpp':>9}{'PSNR dB':>9}{'MS-SSIM':>9}")
         for _, row in frame.iterrows():
             similarity = "" if pd.isna(row["ms_ssim_rgb"]) else f"{row['ms_ssim_rgb']:.4f}"
+            cells = ("" if pd.isna(row[column]) else row[column] for column in varied)
+            identity = "".join(f"{cell:>9}" for cell in cells)
             lines.append(
-                f"  {row['codec']:<12}{row['point']:>8g}{row['bpp']:>9.4f}"
+                f"  {row['codec']:<12}{row['point']:>8g}{identity}{row['bpp']:>9.4f}"
                 f"{row['psnr_rgb']:>9.2f}{similarity:>9}"
             )
         for _, row in bd[(bd["testset"] == testset) & (bd["metric"] == "psnr_rgb")].iterrows():

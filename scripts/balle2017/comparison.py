@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import uniform_filter
 
-from balle2017.aggregation import collect, curve_name
+from balle2017.aggregation import collect, curves
 from balle2017.codecs import CODECS, ImageCodec
 from balle2017.errors import InputError
 from balle2017.files import atomic_path
@@ -114,18 +114,32 @@ class Comparison(NamedTuple):
     panels: list[Panel]
 
 
-def compare(images: Path, evaluation: Path, bd: pd.DataFrame) -> Iterator[Comparison]:
+def _find_curve(rd: pd.DataFrame, evaluation: Path) -> str:
+    """Return the name of the curve in rd.csv that has an evaluation's point."""
+    (point,) = collect([evaluation / "summary.json"]).to_dict("records")
+    identity = ["codec", "filters", "seed", "point"]
+    for testset, name, curve in curves(rd):
+        found = (curve[identity] == [point[column] for column in identity]).all(axis=1)
+        if testset == point["testset"] and found.any():
+            return name
+    raise InputError(f"the results have no row for the evaluation {evaluation}")
+
+
+def compare(
+    images: Path, evaluation: Path, rd: pd.DataFrame, bd: pd.DataFrame
+) -> Iterator[Comparison]:
     """Yield the pictures to show of one model.
 
     Args:
         images: folder of the original pictures.
         evaluation: folder of the model's evaluation, with reconstructions/.
+        rd: rd.csv.
         bd: bd_rate_per_image.csv.
 
     Raises:
-        InputError: a picture of the evaluation is missing.
+        InputError: rd.csv lacks the evaluation, or a picture of the evaluation is missing.
     """
-    curve = curve_name(collect([evaluation / "summary.json"]).iloc[0])
+    curve = _find_curve(rd, evaluation)
     table = pd.read_csv(evaluation / "per_image.csv")
     originals = {path.name: path for path in list_images(images)}
     sizes = dict(zip(table["image"], table["bytes"], strict=True))

@@ -3,7 +3,6 @@
 import difflib
 import json
 from collections.abc import Mapping
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import jsonschema
 
 from balle2017.errors import InputError
 from balle2017.files import file_name, is_url, sha256_file, sha256_json, write_bytes
+from balle2017.grid import lambda_name
 
 
 def _path(error: jsonschema.ValidationError) -> str:
@@ -30,7 +30,9 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         return f"{name} is not a config key; {hint}allowed: {', '.join(known)}"
     shown = json.dumps(value)
     allowed = {
-        "type": lambda: f"a {' or '.join([rule] if isinstance(rule, str) else rule)}",
+        "type": lambda: error.schema.get(
+            "x-allowed", f"a {' or '.join([rule] if isinstance(rule, str) else rule)}"
+        ),
         "enum": lambda: f"one of {', '.join(map(str, rule))}",
         "minimum": lambda: f"at least {rule}",
         "maximum": lambda: f"at most {rule}",
@@ -64,11 +66,14 @@ def convert_strings(value: Any, schema: dict) -> Any:
     """Return a config in which strings that should be numbers are numbers.
 
     Values inside lists and maps on Snakemake's command line arrive as strings
-    (--config lambdas=[0.01]), and so does 1e-4 from a YAML file.
+    (--config lambdas=[0.01]), and so does 1e-4 from a YAML file. Keys become strings.
     """
     if isinstance(value, dict):
-        entries = schema.get("properties", {})
-        return {key: convert_strings(item, entries.get(key, {})) for key, item in value.items()}
+        entries, others = schema.get("properties", {}), schema.get("additionalProperties") or {}
+        # Lambdas are keys too, and JSON has only strings for those.
+        return {
+            str(key): convert_strings(item, entries.get(key, others)) for key, item in value.items()
+        }
     if isinstance(value, list):
         return [convert_strings(item, schema.get("items", {})) for item in value]
     types = schema.get("type", "string")
@@ -116,18 +121,6 @@ def check_sources(sources: list[str], hashes: list[str]) -> None:
                 )
         elif not Path(source).exists():
             raise InputError(f"config: train_archive is {source}, which does not exist")
-
-
-def lambda_name(value: float) -> str:
-    """Return a lambda as file names have it: four decimals, more if it needs them."""
-    text = f"{Decimal(repr(float(value))):f}"
-    whole, _, decimals = text.partition(".")
-    return f"{whole}.{decimals.rstrip('0').ljust(4, '0')}"
-
-
-def model_name(lambda_rd: float, num_filters: int, seed: int) -> str:
-    """Return the name of a model's folder, such as 0.0130-f128-s1."""
-    return f"{lambda_name(lambda_rd)}-f{num_filters}-s{seed}"
 
 
 def dataset_name(sources: list[str], settings: dict[str, Any]) -> str:

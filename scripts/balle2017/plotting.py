@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from balle2017.aggregation import curve_name
+from balle2017.aggregation import curve_names
 from balle2017.errors import InputError
 from balle2017.published import LABELS as PUBLISHED_LABELS
 from balle2017.style import AXES, curve_label, curve_styles, save_figure
@@ -58,13 +58,13 @@ def plot_rd(
         InputError: see `choose_testset`; or no point has so small a rate.
     """
     rd = choose_testset(rd, testset)
-    names = rd.apply(curve_name, axis=1)
+    names = curve_names(rd)
     max_bpp = max_bpp or rate_limit(rd)
     if not (rd["bpp"] <= max_bpp).any():
         raise InputError(f"no point has a rate of {max_bpp} bits per pixel or less; raise max_bpp")
     metrics = [metric for metric in AXES if rd[rd["bpp"] <= max_bpp][metric].notna().any()]
     figure, axes = plt.subplots(
-        1, len(metrics), figsize=(5.2 * len(metrics), 4.4), squeeze=False, layout="constrained"
+        1, len(metrics), figsize=(5.2 * len(metrics), 4.8), squeeze=False, layout="constrained"
     )
     for axis, metric in zip(axes[0], metrics, strict=True):
         _draw_curves(axis, rd, names, metric)
@@ -77,7 +77,9 @@ def plot_rd(
         axis.set_xlabel("Rate (bits per pixel, from file sizes)")
         axis.set_ylabel(AXES[metric])
         axis.grid(alpha=0.3)
-    axes[0][0].legend(loc="lower right", frameon=True, framealpha=0.9)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    columns = min(4, len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     figure.suptitle(f"{rd['testset'].iloc[0]}: mean of {int(rd['n_images'].max())} images")
     save_figure(figure, out / "rd_curve")
 
@@ -137,7 +139,7 @@ def plot_images(
         axis.axis("off")
     for axis, title in zip(axes.flat, titles, strict=False):
         table = images[images["image"] == title]
-        _draw_curves(axis, table, table.apply(curve_name, axis=1), "psnr_rgb")
+        _draw_curves(axis, table, curve_names(table), "psnr_rgb")
         limit = max_bpp or rate_limit(table)
         visible = table.loc[table["bpp"] <= limit, "psnr_rgb"].dropna()
         axis.set_xlim(0, limit)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from balle2017.aggregation import curve_name
+from balle2017.aggregation import curve_names
 from balle2017.comparison import Comparison
 from balle2017.plotting import rate_limit
 from balle2017.published import LABELS as PUBLISHED_LABELS
@@ -24,7 +24,7 @@ _GREY = "#777777"
 
 
 def summary_sentences(rd: pd.DataFrame, bd: pd.DataFrame) -> list[str]:
-    """Return the result in words: a sentence for each model and anchor.
+    """Return the result in words: a sentence for each model, and one for what it is without.
 
     Args:
         rd: the table rd.csv.
@@ -34,17 +34,22 @@ def summary_sentences(rd: pd.DataFrame, bd: pd.DataFrame) -> list[str]:
     labels = {anchor: curve_label(anchor) for anchor in bd["anchor"].unique()} | PUBLISHED_LABELS
     sentences = []
     ours = bd[(bd["metric"] == "psnr_rgb") & bd["codec"].str.startswith("balle2017")]
-    for _, row in ours[~ours["anchor"].str.startswith("balle2017")].iterrows():
-        start = (
-            f"On {counts[row['testset']]} images ({row['testset']}), {curve_label(row['codec'])}, "
-        )
-        anchor, rate = labels[row["anchor"]], row["bd_rate_percent"]
-        if pd.isna(rate):
-            sentences.append(f"{start}cannot be compared with {anchor}: {row['reason']}.")
-            continue
-        amount = f"{abs(rate):.1f} % {'fewer' if rate < 0 else 'more'} bits"
-        span = f"{row['overlap_low']:.1f} and {row['overlap_high']:.1f} dB"
-        sentences.append(f"{start}needs {amount} than {anchor} at equal PSNR, between {span}.")
+    ours = ours[~ours["anchor"].str.startswith("balle2017")].sort_values("bd_rate_percent")
+    for (testset, codec), rows in ours.groupby(["testset", "codec"]):
+        known = rows.dropna(subset=["bd_rate_percent"])
+        amounts = [
+            f"{abs(row.bd_rate_percent):.1f} % {'fewer' if row.bd_rate_percent < 0 else 'more'} "
+            f"bits than {labels[row.anchor]}"
+            for row in known.itertuples()
+        ]
+        start = f"On {counts[testset]} images ({testset}), {curve_label(codec)}, "
+        if amounts:
+            span = f"{known['overlap_low'].min():.1f} and {known['overlap_high'].max():.1f} dB"
+            sentences.append(f"{start}needs, at equal PSNR between {span}, {'; '.join(amounts)}.")
+        sentences += [
+            f"{start}cannot be compared with {labels[row.anchor]}: {row.reason}."
+            for row in rows[rows["bd_rate_percent"].isna()].itertuples()
+        ]
     return sentences
 
 
@@ -53,7 +58,7 @@ def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
 
     Hovering a point shows its numbers; a click on the legend shows that curve alone.
     """
-    names = rd.apply(curve_name, axis=1)
+    names = curve_names(rd)
     colours = {curve_label(name): colour for name, (colour, _) in curve_styles(names).items()}
     table = rd.assign(curve=names.map(curve_label), published=False)
     if published is not None:
@@ -95,12 +100,17 @@ def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
             legend=None,
         )
         lines = base.mark_line(clip=True).encode(strokeDash=dashes)
-        points = base.mark_point(clip=True, filled=True, size=60)
+        # Curves of others have many points: they are there to be hovered.
+        points = base.mark_point(clip=True, filled=True).encode(
+            size=alt.Size(
+                "published:N", scale=alt.Scale(domain=[False, True], range=[60, 12]), legend=None
+            )
+        )
         panels.append((lines + points).properties(width=440, height=380))
-    chart = alt.hconcat(*panels).add_params(legend)
     with warnings.catch_warnings():
         # One selection for both panels is what is wanted.
         warnings.filterwarnings("ignore", message="Automatically deduplicated selection")
+        chart = alt.hconcat(*panels).add_params(legend)
         return chart.to_html(
             fullhtml=False,
             inline=True,

@@ -45,6 +45,7 @@ def curve_label(name: str) -> str:
     if not name.startswith("balle2017-"):
         return _LABELS.get(name, name)
     filters, seed = name.removeprefix("balle2017-f").split("-s")
+    filters = " and ".join(filters.split("-"))
     return f"Ballé 2017, {filters} filters" + ("" if seed == "1" else f", seed {seed}")
 
 

@@ -6,6 +6,7 @@ from balle2017.aggregation import (
     bd_delta,
     bd_table,
     collect,
+    curves,
     summary_text,
     write_frame,
 )
@@ -13,6 +14,7 @@ from balle2017.errors import InputError
 from balle2017.files import write_json
 from balle2017.per_image import bd_per_image, collect_images, extremes_text, read_images
 from balle2017.plotting import plot_images, plot_rd
+from balle2017.style import curve_label
 from balle2017.training_curves import plot_training, read_histories
 
 
@@ -72,6 +74,39 @@ def test_tables_from_summaries(tmp_path):
     assert len(bd) == 2 * 2
     text = summary_text(rd, bd)
     assert "not defined (fewer than 3 points)" in text
+
+
+def models(*points):
+    """Rows of models: lambda, filters, seed and rate of each."""
+    return [
+        row | {"filters": filters, "seed": seed, "point": point}
+        for point, filters, seed, rate in points
+        for row in curve("balle2017", [rate])
+    ]
+
+
+def test_a_map_of_widths_is_one_curve(tmp_path):
+    points = models((0.01, 8, 1, 0.5), (0.02, 16, 1, 1), (0.005, 8, 1, 0.25))
+    write_json(tmp_path / "summary.json", points + curve("jpeg", [0.2, 0.4, 0.8, 1.6]))
+    rd = collect([tmp_path])
+    assert [name for _, name, _ in curves(rd)] == ["balle2017-f8-16-s1", "jpeg"]
+    assert rd["bpp"].tolist() == [0.25, 0.5, 1, 0.2, 0.4, 0.8, 1.6]
+    text = summary_text(rd, bd_table(rd))
+    assert "BD-rate of balle2017-f8-16-s1 against jpeg" in text
+    assert text.splitlines()[1].split() == [
+        "codec", "point", "filters", "bpp", "PSNR", "dB", "MS-SSIM"
+    ]  # fmt: skip
+    assert curve_label("balle2017-f8-16-s1") == "Ballé 2017, 8 and 16 filters"
+
+
+def test_widths_and_seeds_of_the_same_lambdas_are_curves_of_their_own(tmp_path):
+    grid = [(0.01 * step, width, seed) for seed in (1, 2) for width in (8, 16) for step in (1, 2)]
+    write_json(tmp_path / "summary.json", models(*((*point, 50 * point[0]) for point in grid)))
+    rd = collect([tmp_path])
+    names = [f"balle2017-f{width}-s{seed}" for width in (16, 8) for seed in (1, 2)]
+    assert [name for _, name, _ in curves(rd)] == names
+    assert all(len(rows) == 2 for _, _, rows in curves(rd))
+    assert "filters     seed" in summary_text(rd, bd_table(rd))
 
 
 def test_a_folder_without_evaluation_is_named(tmp_path):

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from balle2017.aggregation import collect
 from balle2017.codecs import CODECS
 from balle2017.comparison import (
     Panel,
@@ -70,9 +71,10 @@ def test_sheets_are_drawn_for_the_images_of_an_evaluation(tmp_path):
     write_json(evaluation / "summary.json", [point | {"bpp": 1, "psnr_rgb": 30}])
     table = pd.DataFrame({"image": ["0.png", "1.png"], "bytes": [6000, 9000]})
     table.to_csv(evaluation / "per_image.csv")
+    rd = collect([evaluation])
     bd = ranking({"0.png": 1.0, "1.png": -1.0})
     for folder in ("a", "b"):
-        for comparison in compare(images, evaluation, bd):
+        for comparison in compare(images, evaluation, rd, bd):
             draw_sheet(comparison, tmp_path / folder / comparison.image)
     assert comparison.panels[0].size == 6000
     assert [panel.title for panel in comparison.panels[1:]] == ["JPEG 4:2:0", "WebP"]
@@ -81,4 +83,6 @@ def test_sheets_are_drawn_for_the_images_of_an_evaluation(tmp_path):
         assert first == second
     (images / "1.png").unlink()
     with pytest.raises(InputError, match=r"lacks 1\.png"):
-        next(compare(images, evaluation, bd))
+        next(compare(images, evaluation, rd, bd))
+    with pytest.raises(InputError, match="no row for the evaluation"):
+        next(compare(images, evaluation, rd.assign(seed=2), bd))

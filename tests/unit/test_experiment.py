@@ -10,8 +10,6 @@ from balle2017.experiment import (
     convert_strings,
     dataset_name,
     flags,
-    lambda_name,
-    model_name,
     record_sources,
 )
 from balle2017.preparation import ExtractSettings
@@ -23,7 +21,7 @@ SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text
 
 
 def config(**changes):
-    """Return the default config; keys like training.seed are set in their slice."""
+    """Return the default config; keys like training.epochs are set in their slice."""
     value = yaml.safe_load((ROOT / "config.yaml").read_text())
     for path, new in changes.items():
         *slices, key = path.split("__")
@@ -62,6 +60,11 @@ def test_the_configs_that_ship_are_valid(name):
         ),
         ({"training__patch_size": 72}, "training.patch_size is 72; it must be a multiple of 16"),
         ({"training__patch_size": 256}, "data.min_size is 128; it must be at least training.patch"),
+        ({"model__num_filters": [8, 8]}, "free of repeated values"),
+        ({"model__num_filters": [0]}, r"num_filters\[0\] is 0; it must be at least 1"),
+        ({"model__num_filters": {"0.01": 0}}, "it must be at least 1"),
+        ({"model__num_filters": "wide"}, "it must be a number, a list of numbers, or a map from"),
+        ({"seeds": [1, 1]}, "seeds is .* free of repeated values"),
         ({"experiment": "a/b"}, "experiment is .*letters, digits"),
         ({"train_archive": 3}, "train_archive is 3; it must be a path, a list of paths"),
         ({"evaluation__codecs": {"jpg": [1]}}, "evaluation.codecs.jpg is not a config key; did"),
@@ -78,6 +81,7 @@ def test_strings_become_what_the_schema_says():
         "experiment": "7",
         "lambdas": ["0.01", "1e-4", "x"],
         "data": {"max_images": "null", "val_split": "0.2", "seed": "3"},
+        "model": {"num_filters": {0.01: "8", "default": "4"}},
         "training": {"flip": "False", "clip_norm": "1"},
         "unknown": "5",
     }
@@ -86,6 +90,7 @@ def test_strings_become_what_the_schema_says():
         "experiment": "7",
         "lambdas": [0.01, 0.0001, "x"],
         "data": {"max_images": None, "val_split": 0.2, "seed": 3},
+        "model": {"num_filters": {"0.01": 8, "default": 4}},
         "training": {"flip": False, "clip_norm": 1},
         "unknown": "5",
     }
@@ -102,7 +107,8 @@ def test_schema_and_training_settings_agree():
         assert slices[name]["default"] == defaults[name], name
     keys = set(slices) - options
     settings = {item.name: item for item in dataclasses.fields(TrainingSettings)}
-    assert keys == set(settings) - {"lambda_rd"}
+    # The grid gives each model its lambda and its seed.
+    assert keys == set(settings) - {"lambda_rd", "seed"}
     for name in keys:
         entry, item = slices[name], settings[name]
         assert entry["default"] == item.default, name
@@ -141,19 +147,6 @@ def test_every_key_is_described():
             walk(entry.get("properties", {}), f"{path}{name}.")
 
     walk(SCHEMA["properties"], "")
-
-
-@pytest.mark.parametrize(
-    ("value", "name"),
-    [(0.01, "0.0100"), (0.0932, "0.0932"), (1e-05, "0.00001"), (0.00325, "0.00325"), (2, "2.0000")],
-)
-def test_lambda_names(value, name):
-    assert lambda_name(value) == name
-    assert float(name) == value
-
-
-def test_model_name():
-    assert model_name(0.013, 128, 1) == "0.0130-f128-s1"
 
 
 def test_dataset_name_follows_its_settings():

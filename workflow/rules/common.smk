@@ -11,7 +11,7 @@ from snakemake.utils import validate
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from balle2017 import experiment, kodak  # noqa: E402
+from balle2017 import experiment, grid, kodak  # noqa: E402
 from balle2017.errors import InputError  # noqa: E402
 from balle2017.files import file_name, is_url  # noqa: E402
 from balle2017.find_model import find_model  # noqa: E402
@@ -122,6 +122,7 @@ try:
     TESTSET, TEST_FOLDER, TEST_RECORD = test_set()
     SOURCES, SOURCE_RECORD = train_sources()
     INIT_MODEL = init_model()
+    FAMILIES = grid.model_families(config)
 except InputError as error:
     sys.exit(f"error: {error}")
 
@@ -130,12 +131,9 @@ EXPERIMENT = f"results/{config['experiment']}"
 LOGS = f"logs/{config['experiment']}"
 EXTRACTION = {key: value for key, value in config["data"].items() if key != "val_split"}
 DATASET = f"results/datasets/{experiment.dataset_name(SOURCES, EXTRACTION)}"
-MODELS = [
-    experiment.model_name(
-        lambda_rd, config["model"]["num_filters"], config["training"]["seed"]
-    )
-    for lambda_rd in config["lambdas"]
-]
+MODELS = [model for family in FAMILIES for model in family]
+# In the middle of the curve most can be seen.
+SHOWN_MODEL = FAMILIES[0][len(FAMILIES[0]) // 2]
 CODECS = config["evaluation"]["codecs"]
 
 # Curves of others, where there are some for the test set.

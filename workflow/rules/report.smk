@@ -115,10 +115,10 @@ rule compare_images:
         code=code("compare_images"),
         images=ancient(TEST_FOLDER),
         test_record=TEST_RECORD,
+        rd=rules.aggregate.output.rd,
         bd=rules.aggregate.output.bd_rate_per_image,
-        # The model in the middle shows most.
-        summary=f"{EXPERIMENT}/{TESTSET}/{MODELS[len(MODELS) // 2]}/summary.json",
-        reconstructions=f"{EXPERIMENT}/{TESTSET}/{MODELS[len(MODELS) // 2]}/reconstructions",
+        summary=f"{EXPERIMENT}/{TESTSET}/{SHOWN_MODEL}/summary.json",
+        reconstructions=f"{EXPERIMENT}/{TESTSET}/{SHOWN_MODEL}/reconstructions",
     output:
         report(
             directory(f"{EXPERIMENT}/comparisons"),
@@ -134,7 +134,7 @@ rule compare_images:
         evaluation=subpath(input.summary, parent=True),
     shell:
         "python {input.code[0]} --images {input.images:q} --evaluation {params.evaluation}"
-        " --bd {input.bd} --out {output} > {log} 2>&1"
+        " --rd {input.rd} --bd {input.bd} --out {output} > {log} 2>&1"
 
 
 rule report:
