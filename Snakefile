@@ -35,3 +35,7 @@ rule all:
 
 onsuccess:
     show_summary()
+
+
+onerror:
+    show_failures()

@@ -11,7 +11,7 @@ import filelock
 import numpy as np
 import tensorflow as tf
 
-from balle2017 import runtime
+from balle2017 import gpus, runtime
 from balle2017.callbacks import ImageLoggingCallback, KeepLastNCheckpoints
 from balle2017.data import create_train_val_datasets
 from balle2017.decibel import psnr_db
@@ -98,16 +98,16 @@ def train(
         Interrupted: SIGTERM; a checkpoint was written.
     """
     monitor = Monitor(options.save_dir, log)
-    device = runtime.configure(settings.threads, settings.device, settings.seed)
-    policy = runtime.resolve_policy(settings.precision_policy, device)
-    monitor.line(f"device: {device}, {settings.threads} thread(s), precision {policy}")
     options.checkpoint_dir.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(options.checkpoint_dir / "lock")
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise InputError(f"another process is training in {options.checkpoint_dir}") from None
-    with lock:
+    with lock, gpus.claimed(settings.device, monitor.line):
+        device = runtime.configure(settings.threads, settings.device, settings.seed)
+        policy = runtime.resolve_policy(settings.precision_policy, device)
+        monitor.line(f"device: {device}, {settings.threads} thread(s), precision {policy}")
         run = _Run(settings, train_list, val_list, options, device, policy, monitor)
         try:
             return run.finish()

@@ -11,9 +11,10 @@ from snakemake.utils import validate
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from balle2017 import experiment, grid, kodak  # noqa: E402
+from balle2017 import experiment, gpus, grid, kodak  # noqa: E402
 from balle2017.errors import InputError  # noqa: E402
 from balle2017.files import file_name, is_url  # noqa: E402
+from balle2017.failures import Job, failed_jobs  # noqa: E402
 from balle2017.find_model import find_model  # noqa: E402
 from balle2017.imports import import_closure  # noqa: E402
 
@@ -117,6 +118,31 @@ def show_summary():
     print(text + f"Report: {EXPERIMENT}/report.html, figure: {EXPERIMENT}/rd_curve.png")
 
 
+def show_failures():
+    """Print which models failed, why, and that the others are not lost."""
+    jobs = [
+        Job(
+            f"{verb} {model}",
+            Path(folder, model, file),
+            Path(LOGS, log, f"{model}.log"),
+        )
+        for verb, folder, file, log in (
+            ("train", f"{EXPERIMENT}/models", "run.json", "train_model"),
+            (
+                "evaluate",
+                f"{EXPERIMENT}/{TESTSET}",
+                "summary.json",
+                f"evaluate_model/{TESTSET}",
+            ),
+        )
+        for model in MODELS
+    ]
+    lines = failed_jobs(jobs, STARTED)
+    if lines:
+        print("\n".join(lines))
+        print("What is finished stays; the same command goes on from there.")
+
+
 try:
     checked_config()
     TESTSET, TEST_FOLDER, TEST_RECORD = test_set()
@@ -127,6 +153,10 @@ except InputError as error:
     sys.exit(f"error: {error}")
 
 STARTED = time.time()
+GPUS = [] if config["training"]["device"] == "cpu" else gpus.find()
+if GPUS and "gpu" not in workflow.global_resources:
+    # As many training jobs at a time as there are GPUs.
+    workflow.register_resource("gpu", len(GPUS))
 EXPERIMENT = f"results/{config['experiment']}"
 LOGS = f"logs/{config['experiment']}"
 EXTRACTION = {key: value for key, value in config["data"].items() if key != "val_split"}

@@ -24,7 +24,7 @@ rule train_model:
         "../../envs/tensorflow.yaml"
     threads: config["training"]["threads"]
     resources:
-        gpu=int(config["training"]["device"] == "gpu"),
+        gpu=int(bool(GPUS) or config["training"]["device"] == "gpu"),
     params:
         flags=train_flags,
         save_dir=subpath(output.run, parent=True),

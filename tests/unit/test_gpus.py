@@ -1,0 +1,122 @@
+"""GPUs that are not there: what nvidia-smi would say is all that is needed."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from balle2017 import gpus
+from helpers import ROOT
+
+NAMES = ["GPU-aaaa-1", "GPU-bbbb-2"]
+
+HOLD = """
+import os, sys, time
+from balle2017 import gpus
+with gpus.claimed("auto", lambda line: print(line, flush=True)):
+    print("has", os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path, monkeypatch):
+    """A machine with two GPUs, and locks of its own."""
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n" + "".join(f"echo {name}\n" for name in NAMES))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    (tmp_path / "locks").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "locks"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "scripts"))
+    for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    return program
+
+
+class Holder:
+    """A process that holds a GPU until it is told to end, or killed."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", HOLD],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def line(self) -> str:
+        return self.process.stdout.readline().strip()
+
+    def end(self) -> None:
+        self.process.stdin.close()
+        assert self.process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_processes_get_different_gpus_and_the_third_waits(killed):
+    first, second = Holder(), Holder()
+    for one in (first, second):
+        assert one.line().startswith("took GPU ")
+    devices = {one.line().removeprefix("has ") for one in (first, second)}
+    assert devices == set(NAMES)
+    third = Holder()
+    assert third.line() == f"all GPUs are taken ({', '.join(NAMES)}); waiting for one"
+    if killed:
+        first.process.kill()
+        first.process.wait(timeout=30)
+    else:
+        first.end()
+    assert third.line().startswith("took GPU ")
+    assert third.line().removeprefix("has ") in devices
+    second.end()
+    third.end()
+
+
+@pytest.mark.parametrize(
+    ("visible", "found"),
+    [
+        (None, dict(zip(NAMES, NAMES, strict=True))),
+        ("1", {"1": NAMES[1]}),
+        ("1,0", {"1": NAMES[1], "0": NAMES[0]}),
+        ("GPU-b", {"GPU-b": NAMES[1]}),
+        ("0,7,1", {"0": NAMES[0]}),
+        ("MIG-x", {"MIG-x": "MIG-x"}),
+        ("", {}),
+        ("-1", {}),
+    ],
+)
+def test_the_choice_of_the_user_holds(monkeypatch, visible, found):
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpus.find() == found
+
+
+def test_a_number_and_a_name_are_the_same_gpu(monkeypatch):
+    holder = Holder()
+    assert holder.line() == f"took GPU {NAMES[0]} of {', '.join(NAMES)}"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    lines = []
+    with gpus.claimed("gpu", lines.append):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert lines == ["took GPU 1 of 0, 1"]
+    holder.end()
+
+
+def test_slurm_jobs_and_the_cpu_are_left_alone(monkeypatch):
+    lines = []
+    with gpus.claimed("cpu", lines.append):
+        assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    with gpus.claimed("auto", lines.append):
+        assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    assert lines == []
+
+
+@pytest.mark.parametrize("script", ["#!/bin/sh\nexit 9\n", "no program"])
+def test_a_driver_that_fails_means_no_gpus(machine, script):
+    machine.write_text(script)
+    assert gpus.find() == {}
