@@ -1,31 +1,18 @@
 """Training jobs that are killed or terminated, and that Snakemake tries again."""
 
-import contextlib
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 import pytest
 from helpers import last_step, timeless, wait_for
+from workflow_tools import trainings
 
 STEPS = 5
 MODEL = "results/tiny/models/0.0100-f4-s1"
-
-
-def trainings(folder):
-    """Return the training processes of a workflow."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            words = process.cmdline()
-            if "scripts/train.py" in words and Path(process.cwd()) == folder:
-                # The shell that Snakemake starts has the command in one word.
-                found.append(process)
-    return found
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])

@@ -1,5 +1,6 @@
 """The workflow on tiny data, in a folder of its own."""
 
+import contextlib
 import io
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+import psutil
 import yaml
 from helpers import ROOT, make_picture
 from PIL import Image
@@ -68,6 +70,18 @@ class Workflow:
         """Change a source file's content, not its meaning."""
         with open(self.folder / path, "a") as file:
             file.write("\n# changed\n")
+
+
+def trainings(folder: Path) -> list[psutil.Process]:
+    """Return the training processes of a workflow."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            if "scripts/train.py" in words and Path(process.cwd()) == folder:
+                # The shell that Snakemake starts has the command in one word.
+                found.append(process)
+    return found
 
 
 def add_picture(tar: tarfile.TarFile, seed: int) -> None:
