@@ -14,12 +14,22 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 
 
+# On a cluster these run where Snakemake runs; the others are submitted. (Rules that are not
+# always there say so themselves.)
 localrules:
     all,
+    builtin_photographs,
+    download_kodak,
     extract,
+    split_images,
     split,
     train,
     evaluate,
+    aggregate,
+    plot,
+    plot_training,
+    compare_images,
+    report,
 
 
 rule all:

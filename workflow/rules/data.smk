@@ -46,6 +46,7 @@ if Path(config["test_images"]).is_file():
             directory(TEST_FOLDER),
         log:
             f"{LOGS}/unpack_test_images.log",
+        localrule: True
         conda:
             "../../envs/tables.yaml"
         shell:
@@ -67,7 +68,8 @@ rule extract_archive:
         f"{LOGS}/benchmarks/extract_archive.tsv"
     conda:
         "../../envs/tables.yaml"
-    threads: workflow.cores or 1
+    # More would wait for the one that reads and writes.
+    threads: 4
     params:
         flags=experiment.flags(EXTRACTION | {"sha256": config["train_archive_sha256"]}),
         sources=SOURCES,

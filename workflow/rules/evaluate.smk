@@ -29,7 +29,7 @@ rule evaluate_model:
         testset=TESTSET,
     shell:
         "python {input.code[0]} --model {params.model} --images {input.images:q}"
-        " --testset {params.testset} --out {params.out} > {log} 2>&1"
+        " --testset {params.testset} --out {params.out} --threads {threads} > {log} 2>&1"
 
 
 rule evaluate_codec:

@@ -47,6 +47,7 @@ if PUBLISHED:
             text=f"{EXPERIMENT}/published.txt",
         log:
             f"{LOGS}/compare_published.log",
+        localrule: True
         conda:
             "../../envs/tables.yaml"
         params:

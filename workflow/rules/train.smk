@@ -19,7 +19,8 @@ rule train_model:
     benchmark:
         f"{LOGS}/benchmarks/train_model/{MODEL}.tsv"
     # An interrupted run goes on from its last checkpoint; one that diverged fails at once.
-    retries: 2
+    # Within a cluster's job nothing is tried again: the next job has its own time and memory.
+    retries: 2 if workflow.is_main_process else 0
     conda:
         "../../envs/tensorflow.yaml"
     threads: config["training"]["threads"]

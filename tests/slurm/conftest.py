@@ -1,0 +1,33 @@
+"""One cluster for all tests that need one."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import cluster
+import pytest
+from workflow_tools import Workflow, copy_workflow
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory):
+    """A SLURM cluster on this machine."""
+    if reason := cluster.missing():
+        reason = f"no SLURM cluster can be started: {reason}"
+        if os.environ.get("BALLE2017_REQUIRE_SLURM"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    # A socket's path must be short.
+    with tempfile.TemporaryDirectory(prefix="slurm") as name:
+        folder = Path(name)
+        cluster.start(folder)
+        try:
+            yield folder
+        finally:
+            cluster.stop(folder)
+
+
+@pytest.fixture
+def workflow(slurm, tmp_path) -> Workflow:
+    """The workflow on tiny data, never run, where there is a cluster."""
+    return copy_workflow(tmp_path)
