@@ -40,6 +40,13 @@ _LABELS = {
 _DETERMINISTIC = {"svg.hashsalt": "balle2017", "svg.fonttype": "none"}
 
 
+def line_style(index: int) -> tuple[str, str]:
+    """Return colour and marker of the line with this number; no two of the first 64 are alike."""
+    colour, _ = STYLES[index % len(STYLES)]
+    _, marker = STYLES[(index + index // len(STYLES)) % len(STYLES)]
+    return colour, marker
+
+
 def curve_label(name: str) -> str:
     """Return what a legend calls a curve of rd.csv."""
     if not name.startswith("balle2017-"):
@@ -52,7 +59,7 @@ def curve_label(name: str) -> str:
 def curve_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Return colour and marker of each curve, the model's first."""
     order = sorted(set(names), key=lambda name: (not name.startswith("balle2017"), name))
-    return {name: STYLES[index % len(STYLES)] for index, name in enumerate(order)}
+    return {name: line_style(index) for index, name in enumerate(order)}
 
 
 def save_figure(figure: Figure, path: Path) -> None:

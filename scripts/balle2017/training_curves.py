@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from balle2017.errors import InputError
-from balle2017.style import STYLES, save_figure
+from balle2017.style import line_style, save_figure
 
 _PANELS = {
     "loss": "Loss relative to its last value",
@@ -49,7 +49,7 @@ def plot_training(histories: dict[str, pd.DataFrame], out: Path) -> None:
     figure, axes = plt.subplots(1, len(_PANELS), figsize=(13, 4), layout="constrained")
     for axis, (quantity, label) in zip(axes, _PANELS.items(), strict=True):
         for index, (name, history) in enumerate(histories.items()):
-            colour, marker = STYLES[index % len(STYLES)]
+            colour, marker = line_style(index)
             # Losses of different lambdas differ too much for one axis.
             unit = history["val_loss"].iloc[-1] if quantity == "loss" else 1
             axis.plot(

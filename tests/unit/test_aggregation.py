@@ -14,7 +14,7 @@ from balle2017.errors import InputError
 from balle2017.files import write_json
 from balle2017.per_image import bd_per_image, collect_images, extremes_text, read_images
 from balle2017.plotting import plot_images, plot_rd
-from balle2017.style import curve_label
+from balle2017.style import curve_label, line_style
 from balle2017.training_curves import plot_training, read_histories
 
 
@@ -217,3 +217,7 @@ def test_training_curves_show_every_model(tmp_path):
     (tmp_path / "x.csv").write_text("a\n1\n")
     with pytest.raises(InputError, match="no history of a training"):
         read_histories([tmp_path / "x.csv"])
+
+
+def test_no_two_of_many_lines_look_alike():
+    assert len({line_style(index) for index in range(64)}) == 64
