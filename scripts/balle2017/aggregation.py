@@ -146,6 +146,8 @@ def bd_delta(curve: pd.DataFrame, anchor: pd.DataFrame, metric: str) -> dict[str
     sorted_pair = [frame.sort_values("bpp") for frame in (anchor, curve)]
     rates = [frame["bpp"].to_numpy() for frame in sorted_pair]
     qualities = [frame[metric].to_numpy(float) for frame in sorted_pair]
+    if not all((np.diff(rate) > 0).all() for rate in rates):
+        return result | {"reason": "two points of one rate"}
     if not all((np.diff(quality) > 0).all() for quality in qualities):
         return result | {"reason": "quality does not rise with rate"}
     low = max(quality[0] for quality in qualities)
@@ -218,13 +220,13 @@ def summary_text(rd: pd.DataFrame, bd: pd.DataFrame) -> str:
         count = int(frame["n_images"].max())
         lines.append(f"{testset}, means over {count} images, rate from file sizes")
         heads = "".join(f"{column:>9}" for column in varied)
-        lines.append(f"  {'codec':<12}{'point':>8}{heads}{'bpp':>9}{'PSNR dB':>9}{'MS-SSIM':>9}")
+        lines.append(f"  {'codec':<15}{'point':>8}{heads}{'bpp':>9}{'PSNR dB':>9}{'MS-SSIM':>9}")
         for _, row in frame.iterrows():
             similarity = "" if pd.isna(row["ms_ssim_rgb"]) else f"{row['ms_ssim_rgb']:.4f}"
             cells = ("" if pd.isna(row[column]) else row[column] for column in varied)
             identity = "".join(f"{cell:>9}" for cell in cells)
             lines.append(
-                f"  {row['codec']:<12}{row['point']:>8g}{identity}{row['bpp']:>9.4f}"
+                f"  {row['codec']:<15}{row['point']:>8g}{identity}{row['bpp']:>9.4f}"
                 f"{row['psnr_rgb']:>9.2f}{similarity:>9}"
             )
         for _, row in bd[(bd["testset"] == testset) & (bd["metric"] == "psnr_rgb")].iterrows():

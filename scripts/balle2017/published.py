@@ -16,7 +16,7 @@ LABELS = {
     "hyperprior": "hyperprior, published",
     "bpg444": "BPG 4:4:4, published",
     "bpg420": "BPG 4:2:0, published",
-    "webp": "WebP, published",
+    "webp_published": "WebP, published",
     "jpeg420": "JPEG 4:2:0, published",
     "jpeg2000_openjpeg": "JPEG 2000 (OpenJPEG), published",
     "jpeg2000_kakadu": "JPEG 2000 (Kakadu), published",

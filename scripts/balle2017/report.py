@@ -24,7 +24,8 @@ _GREY = "#777777"
 
 
 def summary_sentences(rd: pd.DataFrame, bd: pd.DataFrame) -> list[str]:
-    """Return the result in words: a sentence for each model, and one for what it is without.
+    """Return the result in words: a sentence for each model, and one for each
+    comparison that cannot be made.
 
     Args:
         rd: the table rd.csv.

@@ -53,6 +53,7 @@ def test_bd_rate_of_a_shifted_curve():
     [
         (frame(curve("a", [0.25, 0.5])), "fewer than 3 points"),
         (frame(curve("a", [0.25, 0.5, 1], 60)), "no overlap in quality"),
+        (frame(curve("a", [0.25, 0.5]), curve("a", [0.5], 3)), "two points of one rate"),
         (frame(curve("a", [0.25, 0.5]), curve("a", [1], -30)), "quality does not rise with rate"),
     ],
 )
