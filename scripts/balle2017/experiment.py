@@ -2,6 +2,8 @@
 
 import difflib
 import json
+import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,8 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         "exclusiveMaximum": lambda: f"less than {rule}",
         "multipleOf": lambda: f"a multiple of {rule}",
         "minItems": lambda: f"at least {rule} long",
+        "minLength": lambda: "given",
+        "maxItems": lambda: f"at most {rule} long",
         "uniqueItems": lambda: "free of repeated values",
         "pattern": lambda: error.schema.get("x-allowed", f"like {rule}"),
         "anyOf": lambda: error.schema.get("x-allowed", "of another form"),
@@ -66,7 +70,8 @@ def convert_strings(value: Any, schema: dict) -> Any:
     """Return a config in which strings that should be numbers are numbers.
 
     Values inside lists and maps on Snakemake's command line arrive as strings
-    (--config lambdas=[0.01]), and so does 1e-4 from a YAML file. Keys become strings.
+    (--config lambdas=[0.01]), and so does 1e-4 from a YAML file; a name of digits
+    arrives as a number. Keys become strings.
     """
     if isinstance(value, dict):
         entries, others = schema.get("properties", {}), schema.get("additionalProperties") or {}
@@ -78,6 +83,9 @@ def convert_strings(value: Any, schema: dict) -> Any:
         return [convert_strings(item, schema.get("items", {})) for item in value]
     types = schema.get("type", "string")
     types = [types] if isinstance(types, str) else types
+    if "type" in schema and "string" in types and isinstance(value, int | float):
+        # --config experiment=2024
+        return value if isinstance(value, bool) else str(value)
     return _parse(value, types) if isinstance(value, str) and "string" not in types else value
 
 
@@ -90,6 +98,9 @@ def check_config(config: dict, schema: dict) -> None:
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(config), key=_path)
     if errors:
         raise InputError(f"config: {_sentence(errors[0])}")
+    for value in config.get("lambdas", []):
+        if not math.isfinite(value):
+            raise InputError(f"config: lambdas has {value}; it must be finite")
     names = [lambda_name(value) for value in config.get("lambdas", [])]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -130,15 +141,15 @@ def dataset_name(sources: list[str], settings: dict[str, Any]) -> str:
 
 
 def flags(settings: dict[str, Any]) -> str:
-    """Return settings as the flags of a script, sorted; None leaves a flag out."""
+    """Return settings as the flags of a script for the shell, sorted; None leaves one out."""
     words = []
     for key, value in sorted(settings.items()):
         if isinstance(value, bool):
             words.append(f"--{key}" if value else f"--no-{key}")
         elif isinstance(value, list):
-            words.append(f"--{key} {' '.join(map(str, value))}")
+            words.append(f"--{key} {shlex.join(map(str, value))}")
         elif value is not None:
-            words.append(f"--{key} {value}")
+            words.append(f"--{key} {shlex.quote(str(value))}")
     return " ".join(words)
 
 

@@ -1,8 +1,10 @@
 import dataclasses
 import os
+import shlex
 
 import pytest
 import yaml
+from balle2017.codecs import CODECS
 from balle2017.errors import InputError
 from balle2017.experiment import (
     check_config,
@@ -65,6 +67,9 @@ def test_the_configs_that_ship_are_valid(name):
         ({"model__num_filters": {"0.01": 0}}, "it must be at least 1"),
         ({"model__num_filters": "wide"}, "it must be a number, a list of numbers, or a map from"),
         ({"seeds": [1, 1]}, "seeds is .* free of repeated values"),
+        ({"lambdas": [float("inf")]}, "lambdas has inf; it must be finite"),
+        ({"test_images": ""}, 'test_images is ""; it must be given'),
+        ({"evaluation__codecs": {"jpeg": [500]}}, r"jpeg\[0\] is 500; it must be at most 95"),
         ({"experiment": "a/b"}, "experiment is .*letters, digits"),
         ({"train_archive": 3}, "train_archive is 3; it must be a path, a list of paths"),
         ({"evaluation__codecs": {"jpg": [1]}}, "evaluation.codecs.jpg is not a config key; did"),
@@ -139,6 +144,12 @@ def test_sources_are_checked(sources, hashes, message):
         check_sources(sources, hashes)
 
 
+def test_schema_and_codecs_agree():
+    entries = SCHEMA["properties"]["evaluation"]["properties"]["codecs"]["properties"]
+    bounds = {name: (e["items"]["minimum"], e["items"]["maximum"]) for name, e in entries.items()}
+    assert bounds == {name: codec.bounds for name, codec in CODECS.items()}
+
+
 def test_every_key_is_described():
     def walk(properties, path):
         for name, entry in properties.items():
@@ -160,6 +171,16 @@ def test_flags_do_not_depend_on_the_order_of_keys():
     settings = {"flip": False, "clip_norm": None, "epochs": 3, "device": "cpu"}
     assert flags(settings) == "--device cpu --epochs 3 --no-flip"
     assert flags(dict(reversed(settings.items()))) == flags(settings)
+
+
+def test_flags_are_quoted_for_the_shell():
+    settings = {"init_from": "my models/it's", "sha256": ["a b", "c"]}
+    words = ["--init_from", "my models/it's", "--sha256", "a b", "c"]
+    assert shlex.split(flags(settings)) == words
+
+
+def test_a_name_of_digits_stays_a_name():
+    assert convert_strings({"experiment": 2024}, SCHEMA) == {"experiment": "2024"}
 
 
 def test_a_record_follows_content_and_not_time(tmp_path):
