@@ -1,4 +1,4 @@
-"""What a run that failed tells at its end: which jobs, why, and where their logs are."""
+"""What a run that failed tells at its end: which models, why, and where their logs are."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,5 +32,5 @@ def failed_jobs(jobs: Iterable[Job], since: float) -> list[str]:
             continue
         written = job.log.read_text(encoding="utf-8", errors="replace").splitlines()
         last = next((line.strip() for line in reversed(written) if line.strip()), "(nothing)")
-        lines += [f"failed: {job.name}; log: {job.log}", f"  its last line: {last}"]
+        lines += [f"not finished: {job.name}; log: {job.log}", f"  its last line: {last}"]
     return lines

@@ -1,8 +1,8 @@
 """Which GPU a process trains on, where several processes share a machine.
 
 Snakemake counts GPUs and assigns none. Here a process takes the first that is free, by
-a lock that the system gives back when the process ends, however it ends. In a SLURM job
-the GPUs are SLURM's to assign, and nothing is done.
+a lock that the system gives back when the process ends, however it ends. Where SLURM
+assigned one GPU to a job, nothing is done.
 """
 
 import os
@@ -50,8 +50,12 @@ def find() -> dict[str, str]:
         if word.isdigit() and int(word) < len(installed):
             found[word] = installed[int(word)]
         elif word.startswith(("GPU-", "MIG-")):
-            # The start of a name is enough for CUDA.
-            found[word] = next((name for name in installed if name.startswith(word)), word)
+            # The start of a name is enough for CUDA. Parts of a GPU (MIG) are not listed.
+            parts = [word] if word.startswith("MIG-") else []
+            names = [name for name in installed if name.startswith(word)] or parts
+            if not names:
+                break
+            found[word] = names[0]
         else:
             break
     return found
@@ -68,14 +72,14 @@ def claimed(device: str, log: Callable[[str], None]) -> Iterator[None]:
     """Hold a GPU that no other process of this user trains on; wait until there is one.
 
     Sets CUDA_VISIBLE_DEVICES, so it comes before TensorFlow looks for devices. Does
-    nothing on the CPU, without GPUs, and in a SLURM job.
+    nothing on the CPU, without GPUs, and in a SLURM job that has one.
 
     Args:
         device: the setting: "auto", "cpu" or "gpu".
         log: takes a line about the GPU taken, or about the wait.
     """
-    gpus = {} if device == "cpu" or "SLURM_JOB_ID" in os.environ else find()
-    if not gpus:
+    gpus = {} if device == "cpu" else find()
+    if not gpus or ("SLURM_JOB_ID" in os.environ and len(gpus) == 1):
         yield
         return
     before = os.environ.get(_VISIBLE)

@@ -13,8 +13,8 @@ def test_only_jobs_that_this_run_started_and_did_not_finish_are_told(tmp_path):
     (tmp_path / "silent.log").write_text("")
     os.utime(tmp_path / "earlier.log", (1000, 1000))
     assert failed_jobs(jobs, since=2000) == [
-        f"failed: failed; log: {tmp_path / 'failed.log'}",
+        f"not finished: failed; log: {tmp_path / 'failed.log'}",
         "  its last line: error: the disk is full",
-        f"failed: silent; log: {tmp_path / 'silent.log'}",
+        f"not finished: silent; log: {tmp_path / 'silent.log'}",
         "  its last line: (nothing)",
     ]

@@ -83,6 +83,7 @@ def test_processes_get_different_gpus_and_the_third_waits(killed):
         ("1,0", {"1": NAMES[1], "0": NAMES[0]}),
         ("GPU-b", {"GPU-b": NAMES[1]}),
         ("0,7,1", {"0": NAMES[0]}),
+        ("0,GPU-c,1", {"0": NAMES[0]}),
         ("MIG-x", {"MIG-x": "MIG-x"}),
         ("", {}),
         ("-1", {}),
@@ -106,14 +107,25 @@ def test_a_number_and_a_name_are_the_same_gpu(monkeypatch):
     holder.end()
 
 
-def test_slurm_jobs_and_the_cpu_are_left_alone(monkeypatch):
+def test_slurm_jobs_of_one_gpu_and_the_cpu_are_left_alone(monkeypatch):
     lines = []
     with gpus.claimed("cpu", lines.append):
         assert "CUDA_VISIBLE_DEVICES" not in os.environ
     monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     with gpus.claimed("auto", lines.append):
-        assert "CUDA_VISIBLE_DEVICES" not in os.environ
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
     assert lines == []
+
+
+def test_the_gpus_of_an_allocation_are_shared_out(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    holder = Holder()
+    assert holder.line() == "took GPU 0 of 0, 1"
+    with gpus.claimed("auto", lambda line: None):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+    holder.end()
 
 
 @pytest.mark.parametrize("script", ["#!/bin/sh\nexit 9\n", "no program"])

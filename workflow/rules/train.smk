@@ -1,4 +1,4 @@
-# One training job per lambda.
+# One training job for each lambda, width and seed.
 
 
 rule train_model:
