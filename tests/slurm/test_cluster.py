@@ -126,7 +126,11 @@ def test_trainings_that_are_cut_off_end_with_the_same_bits(workflow, submit):
 
 def test_a_training_out_of_memory_gets_more(workflow, submit):
     workflow.configure(lambdas=[0.01])
-    process = submit("train", "--set-resources", "train_model:mem_mb=500 * attempt")
+    profile = workflow.folder / "profiles" / "slurm" / "config.yaml"
+    text = profile.read_text()
+    assert "mem_mb: 4000 * attempt\n    # A training" in text
+    profile.write_text(text.replace("4000 * attempt\n    # A", "500 * attempt\n    # A"))
+    process = submit("train")
     output = output_of(workflow, process)
     assert output.count("Trying to restart job") in (1, 2)
     logs = sorted(
