@@ -103,9 +103,7 @@ def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
         lines = base.mark_line(clip=True).encode(strokeDash=dashes)
         # Curves of others have many points: they are there to be hovered.
         points = base.mark_point(clip=True, filled=True).encode(
-            size=alt.Size(
-                "published:N", scale=alt.Scale(domain=[False, True], range=[60, 12]), legend=None
-            )
+            size=alt.when("datum.published").then(alt.value(12)).otherwise(alt.value(60))
         )
         panels.append((lines + points).properties(width=440, height=380))
     with warnings.catch_warnings():
