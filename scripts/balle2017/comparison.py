@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import uniform_filter
 
-from balle2017.aggregation import collect, curves
+from balle2017.aggregation import collect, curve_names
 from balle2017.codecs import CODECS, ImageCodec
 from balle2017.errors import InputError
 from balle2017.files import atomic_path
@@ -116,13 +116,12 @@ class Comparison(NamedTuple):
 
 def _find_curve(rd: pd.DataFrame, evaluation: Path) -> str:
     """Return the name of the curve in rd.csv that has an evaluation's point."""
-    (point,) = collect([evaluation / "summary.json"]).to_dict("records")
-    identity = ["codec", "filters", "seed", "point"]
-    for testset, name, curve in curves(rd):
-        found = (curve[identity] == [point[column] for column in identity]).all(axis=1)
-        if testset == point["testset"] and found.any():
-            return name
-    raise InputError(f"the results have no row for the evaluation {evaluation}")
+    identity = ["testset", "codec", "filters", "seed", "point"]
+    point = collect([evaluation / "summary.json"]).iloc[0]
+    found = curve_names(rd)[(rd[identity] == point[identity]).all(axis=1)]
+    if found.empty:
+        raise InputError(f"the results have no row for the evaluation {evaluation}")
+    return found.iloc[0]
 
 
 def compare(

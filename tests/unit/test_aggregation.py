@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from balle2017.aggregation import (
+    BD_COLUMNS,
     RD_COLUMNS,
     bd_delta,
     bd_table,
@@ -16,6 +17,7 @@ from balle2017.per_image import bd_per_image, collect_images, extremes_text, rea
 from balle2017.plotting import plot_images, plot_rd
 from balle2017.style import curve_label, line_style
 from balle2017.training_curves import plot_training, read_histories
+from helpers import ROOT
 
 
 def curve(codec, rates, offset=0.0, **extra):
@@ -75,6 +77,14 @@ def test_tables_from_summaries(tmp_path):
     assert len(bd) == 2 * 2
     text = summary_text(rd, bd)
     assert "not defined (fewer than 3 points)" in text
+
+
+@pytest.mark.parametrize(("table", "columns"), [("rd", RD_COLUMNS), ("bd_rate", BD_COLUMNS)])
+def test_every_column_is_documented(table, columns):
+    section = (ROOT / "docs/tables.md").read_text().split(f"## {table}.csv")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("|")]
+    documented = {name.strip() for row in rows[2:] for name in row.split(",")}
+    assert documented == set(columns)
 
 
 def models(*points):

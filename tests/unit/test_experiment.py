@@ -110,6 +110,7 @@ def test_schema_and_training_settings_agree():
     defaults = {item.name: item.default for item in dataclasses.fields(RunOptions)}
     for name in options:
         assert slices[name]["default"] == defaults[name], name
+    assert SCHEMA["properties"]["seeds"]["default"] == [TrainingSettings.seed]
     keys = set(slices) - options
     settings = {item.name: item for item in dataclasses.fields(TrainingSettings)}
     # The grid gives each model its lambda and its seed.
