@@ -1,5 +1,6 @@
 """Small pictures, and scripts run as a user runs them."""
 
+import os
 import subprocess
 import sys
 import time
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from balle2017.files import read_table
 from PIL import Image
 
@@ -24,6 +26,20 @@ def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess:
     """Run scripts/NAME.py in a process of its own."""
     command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def pretend_gpus(folder: Path, names: list[str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make this a machine with GPUs, and their locks in `folder`; return what lists them."""
+    program = folder / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n" + "".join(f"echo {name}\n" for name in names))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    return program
 
 
 def timeless(history: Path) -> list[dict[str, str]]:

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 from balle2017 import gpus
-from helpers import ROOT
+from helpers import ROOT, pretend_gpus
 
 NAMES = ["GPU-aaaa-1", "GPU-bbbb-2"]
 
 HOLD = """
-import os, sys, time
+import os, sys
 from balle2017 import gpus
 with gpus.claimed("auto", lambda line: print(line, flush=True)):
     print("has", os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
@@ -22,18 +22,8 @@ with gpus.claimed("auto", lambda line: print(line, flush=True)):
 @pytest.fixture(autouse=True)
 def machine(tmp_path, monkeypatch):
     """A machine with two GPUs, and locks of its own."""
-    program = tmp_path / "bin" / "nvidia-smi"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\n" + "".join(f"echo {name}\n" for name in NAMES))
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    (tmp_path / "locks").mkdir()
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "locks"))
-    monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "scripts"))
-    for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID"):
-        monkeypatch.delenv(name, raising=False)
-    return program
+    return pretend_gpus(tmp_path, NAMES, monkeypatch)
 
 
 class Holder:
