@@ -10,7 +10,7 @@ from workflow_tools import Workflow, copy_workflow
 
 
 @pytest.fixture(scope="session")
-def slurm(tmp_path_factory):
+def slurm():
     """A SLURM cluster on this machine."""
     if reason := cluster.missing():
         reason = f"no SLURM cluster can be started: {reason}"

@@ -1,23 +1,21 @@
 """The profile for SLURM, on a real one: jobs that are cancelled, requeued, starved, told to end."""
 
+import contextlib
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import psutil
 import pytest
 from helpers import last_step, timeless, wait_for
-from workflow_tools import trainings
+from workflow_tools import TINY, trainings
 
-TRAINING = {"patch_size": 32, "batch_size": 1, "threads": 1, "precision_policy": "float32"}
 STEPS = 5
 
 
 def long_training(epochs: int) -> dict:
     """A training whose epochs take a fraction of a second."""
-    return TRAINING | {
+    return TINY["training"] | {
         "epochs": epochs,
         "steps_per_epoch": STEPS,
         "early_stopping_patience": epochs,
@@ -27,37 +25,18 @@ def long_training(epochs: int) -> dict:
 @pytest.fixture
 def submit(workflow):
     """Start the workflow on the cluster, as the profile has it; in the end nothing of it runs."""
-    started = []
-
-    def start(*arguments: str) -> subprocess.Popen:
-        started.append(_start(workflow, *arguments))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    options = ["--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5"]
+    options += ["--slurm-keep-successful-logs", "--profile", "profiles/slurm"]
+    with contextlib.ExitStack() as stack:
+        yield lambda *arguments: stack.enter_context(workflow.started(*options, *arguments))
     subprocess.run(["scancel", "--user=root"], check=True)
 
 
-def _start(workflow, *arguments: str) -> subprocess.Popen:
-    options = ["--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5"]
-    options += ["--slurm-keep-successful-logs"]
-    command = [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", *options]
-    return subprocess.Popen(
-        [*command, *arguments, "--configfile", "tiny.yaml"],
-        cwd=workflow.folder,
-        stdout=open(workflow.folder / "output.txt", "w"),
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def output_of(workflow, process: subprocess.Popen, status: int = 0) -> str:
+def output_of(workflow, process: subprocess.Popen) -> str:
     """Wait for the end; return what Snakemake printed."""
     process.wait(timeout=400)
     output = (workflow.folder / "output.txt").read_text()
-    assert process.returncode == status, output
+    assert process.returncode == 0, output
     return output
 
 
@@ -143,4 +122,4 @@ def test_a_training_out_of_memory_gets_more(workflow, submit):
     ]
     assert memory == [500 * attempt for attempt in range(1, len(memory) + 1)]
     assert len(memory) > 1
-    assert Path(workflow.folder, "results/tiny/models/0.0100-f4-s1/run.json").is_file()
+    assert (workflow.folder / "results/tiny/models/0.0100-f4-s1/run.json").is_file()

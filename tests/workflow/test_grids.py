@@ -1,10 +1,11 @@
 """Grids of models: what is planned, how jobs share GPUs and cores, and what a failure stops."""
 
-import os
 import re
+import time
 
 import pytest
-from workflow_tools import TINY
+from helpers import pretend_gpus
+from workflow_tools import TINY, trainings
 
 
 def test_a_hundred_models_are_planned(fresh):
@@ -60,19 +61,26 @@ def test_a_model_that_fails_stops_no_other_and_is_named(fresh):
 @pytest.mark.parametrize("count", [1, 2])
 def test_concurrent_trainings_get_gpus_of_their_own(fresh, monkeypatch, tmp_path, count):
     names = [f"GPU-{index}" for index in range(count)]
-    program = tmp_path / "bin" / "nvidia-smi"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\n" + "".join(f"echo {name}\n" for name in names))
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    pretend_gpus(tmp_path, names, monkeypatch)
     fresh.configure(lambdas=[0.01, 0.02, 0.03])
     output = fresh.run("train", "--cores", "4")
-    assert re.search(rf"Provided resources: .*gpu.*{count}", output)
+    assert re.search(rf'Provided resources: .*"gpu", {count}\)', output)
     logs = [log.read_text() for log in (fresh.folder / "logs/tiny/train_model").glob("*.log")]
     taken = [re.search(r"took GPU (\S+) of ", log).group(1) for log in logs]
     assert len(taken) == 3
     assert set(taken) == set(names)
     # As many at a time as there are GPUs, so nobody waited.
     assert not any("waiting for one" in log for log in logs)
+
+
+@pytest.mark.parametrize(("threads", "together"), [(1, 2), (2, 1)])
+def test_trainings_share_the_cores(fresh, threads, together):
+    training = TINY["training"] | {"threads": threads, "epochs": 20, "early_stopping_patience": 20}
+    fresh.configure(training=training)
+    with fresh.started("train", "--cores", "2") as process:
+        most = 0
+        while process.poll() is None:
+            most = max(most, len(trainings(fresh.folder)))
+            time.sleep(0.2)
+    assert process.returncode == 0
+    assert most == together

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -52,6 +53,18 @@ class Workflow:
         output = done.stdout + done.stderr
         assert done.returncode == status, output
         return output
+
+    @contextlib.contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen]:
+        """Run Snakemake beside the caller, its output in output.txt; in the end it is over."""
+        command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", "tiny.yaml"]
+        with open(self.folder / "output.txt", "w") as output:
+            process = subprocess.Popen(command, cwd=self.folder, stdout=output, stderr=output)
+            try:
+                yield process
+            finally:
+                process.kill()
+                process.wait()
 
     def planned(self, *arguments: str, **options) -> dict[str, int]:
         """Return how many jobs of each rule a run would execute."""
