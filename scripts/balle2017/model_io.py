@@ -35,6 +35,19 @@ class TrainedModel:
     config: dict
 
 
+def stored_weight(name: str, value: np.ndarray) -> np.ndarray:
+    """Return a float32 weight as a model's file holds it: the transforms in half precision.
+
+    What half precision cannot hold stays as it is. The prior is small, and its tables are
+    built from what is stored.
+    """
+    if name.startswith("prior/"):
+        return value
+    with np.errstate(over="ignore"):
+        half = value.astype(np.float16)
+    return half if np.isfinite(half).all() else value
+
+
 def save_model(folder: Path, network: Balle2017FactorizedPrior, config: dict) -> str:
     """Write weights and coding tables, then config.json; return the model's SHA-256.
 
@@ -43,7 +56,8 @@ def save_model(folder: Path, network: Balle2017FactorizedPrior, config: dict) ->
         network: its prior's coding tables are built here, once and for all.
         config: further JSON entries for config.json, such as lambda_rd.
     """
-    arrays = {name: variable.numpy() for name, variable in network.named_variables().items()}
+    variables = network.named_variables()
+    arrays = {name: stored_weight(name, value.numpy()) for name, value in variables.items()}
     arrays |= {f"coding/{name}": value for name, value in network.prior.coding_tables().items()}
     description = {
         "format": FORMAT,
@@ -74,6 +88,9 @@ def load_model(folder: Path) -> TrainedModel:
         raise InputError(str(error)) from None
     if description.get("format") != FORMAT or config.get("model_sha256") != digest:
         raise InputError(f"{path} does not belong to the config.json beside it")
+    for name, array in arrays.items():
+        if array.dtype == np.float16:
+            arrays[name] = array.astype(np.float32)
     network = Balle2017FactorizedPrior(
         int(description["num_filters"]), int(description["num_latents"])
     )

@@ -16,7 +16,7 @@ from balle2017.initialization import kernel_shapes
 from balle2017.loss_scale import LossScale
 from balle2017.losses import RateDistortion, rate_distortion_loss
 from balle2017.model import STRIDE, Balle2017FactorizedPrior
-from balle2017.model_io import assign_variables
+from balle2017.model_io import assign_variables, stored_weight
 from balle2017.optimizer import Adam
 from balle2017.settings import TrainingSettings
 from balle2017.tensors import save_tensors
@@ -232,7 +232,7 @@ class Trainer:
 
     def test(self, pictures: Iterable[np.ndarray]) -> RateDistortion:
         """Measure the best weights on pictures of any size, uint8 [height, width, 3]."""
-        self._load_float32(self.stopping.best_weights)
+        self.best_network()
         return self._measure((picture[None] for picture in pictures), keep=0).result
 
     def _measure(self, batches: Iterable[np.ndarray], keep: int) -> Validation:
@@ -310,11 +310,16 @@ class Trainer:
         }
 
     def current_network(self) -> Balle2017FactorizedPrior:
-        """Return a float32 model with the weights of now, valid until the next call."""
-        self._load_float32(self.weights())
-        return self._float32
+        """Return a float32 model with the weights of now, valid until the next call.
+
+        They are rounded to what a model's file holds, as those of `best_network`.
+        """
+        return self._exported(self.weights())
 
     def best_network(self) -> Balle2017FactorizedPrior:
         """Return a float32 model with the weights of the best epoch, valid until the next call."""
-        self._load_float32(self.stopping.best_weights)
+        return self._exported(self.stopping.best_weights)
+
+    def _exported(self, weights: dict[str, np.ndarray]) -> Balle2017FactorizedPrior:
+        self._load_float32({name: stored_weight(name, value) for name, value in weights.items()})
         return self._float32
