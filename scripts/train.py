@@ -48,6 +48,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="stop at the first NaN or infinity and name the tensor",
     )
     run.add_argument(
+        "--export_epochs",
+        type=int,
+        nargs="*",
+        default=[],
+        metavar="N",
+        help="export the models of these epochs too, to SAVE_DIR/snapshots",
+    )
+    run.add_argument(
         "--log_images_every", type=int, default=5, metavar="N", help="epochs; 0: never"
     )
     run.add_argument(
@@ -99,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         restart_stale=args.restart_stale,
         keep_checkpoints=not args.clear_checkpoints,
         check_numerics=args.check_numerics,
+        export_epochs=args.export_epochs,
         log_images_every=args.log_images_every,
         num_images_to_log=args.num_images_to_log,
         test_dir=args.test_dir,

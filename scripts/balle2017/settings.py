@@ -54,7 +54,10 @@ class TrainingSettings:
         0.01, "weight of the distortion: loss = bpp + lambda_rd * MSE, pixels on 0..255", above=0
     )
     init_from: str | None = _setting(
-        None, "folder of a trained model to start from; none: start anew", metavar="MODEL"
+        None,
+        "folder of a trained model to start from, or of several, of which the one of the "
+        "nearest lambda is taken; none: start anew",
+        metavar="MODEL",
     )
     epochs: int = _setting(100, "epochs; an epoch is steps_per_epoch steps", min=1)
     steps_per_epoch: int = _setting(1000, "steps between validations and checkpoints", min=1)

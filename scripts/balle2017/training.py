@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,15 @@ from balle2017.data import create_train_val_datasets
 from balle2017.decibel import psnr_db
 from balle2017.errors import DivergedError, InputError, Interrupted
 from balle2017.files import write_json, write_table
+from balle2017.find_model import nearest_model
 from balle2017.images import list_images, read_image
 from balle2017.interruption import Termination, resume
+from balle2017.model import Balle2017FactorizedPrior
 from balle2017.model_io import load_model, save_model
 from balle2017.monitor import Monitor
 from balle2017.provenance import code_sha256, data_record, machine_record
 from balle2017.settings import TrainingSettings
+from balle2017.starting import starting_weights
 from balle2017.trainer import Trainer, learning_rate_at
 
 GDN_COLUMNS = ["gdn_0", "gdn_1", "igdn_0", "igdn_1"]
@@ -59,6 +62,7 @@ class RunOptions:
         restart_stale: discard checkpoints of other settings instead of refusing them.
         keep_checkpoints: leave the checkpoints in place after the export.
         check_numerics: stop at the first NaN or infinity and name the tensor.
+        export_epochs: epochs whose model is exported too, to save_dir/snapshots/.
         log_images_every: epochs between saved reconstructions, 0: never.
         num_images_to_log: how many pictures each time.
         test_dir: pictures of any size that the finished model is tested on; none:
@@ -71,6 +75,7 @@ class RunOptions:
     restart_stale: bool = False
     keep_checkpoints: bool = True
     check_numerics: bool = False
+    export_epochs: Sequence[int] = ()
     log_images_every: int = 5
     num_images_to_log: int = 4
     test_dir: Path | None = None
@@ -169,18 +174,17 @@ class _Run:
 
     def _start_from(self, folder: Path) -> None:
         """Take over the weights of another model."""
+        network, lambda_rd = self.trainer.network, self.settings.lambda_rd
+        folder = nearest_model(folder, lambda_rd, network.num_filters)
         model = load_model(folder)
-        shape, wanted = (
-            (network.num_filters, network.num_latents)
-            for network in (model.network, self.trainer.network)
-        )
-        if shape != wanted:
-            raise InputError(
-                f"init_from: {folder} has {shape[0]} filters and {shape[1]} latents, "
-                f"the settings ask for {wanted[0]} and {wanted[1]}"
-            )
-        weights = {name: v.numpy() for name, v in model.network.named_variables().items()}
+        try:
+            weights = starting_weights(model, lambda_rd, network.num_filters, network.num_latents)
+        except InputError as error:
+            raise InputError(f"init_from is {folder}: {error}") from None
         self.trainer.assign_weights(weights, folder)
+        self.monitor.line(
+            f"starting from {folder}, trained for lambda {model.config['lambda_rd']:g}"
+        )
         # What counts is the model, not where it lies.
         self.fingerprint["init_from"] = model.config["model_sha256"]
 
@@ -249,6 +253,9 @@ class _Run:
         trainer.history.append(row)
         trainer.sums = np.zeros(3)
         trainer.stopping.on_epoch_end(epoch, float(val.loss), trainer.weights())
+        if epoch in self.options.export_epochs:
+            # Before the checkpoint, so that a run that is cut off here exports it again.
+            self._save_model(Path("snapshots", f"epoch-{epoch:06d}"), trainer.current_network())
         self._checkpoint()
         write_table(self.options.save_dir / "history.csv", HISTORY_COLUMNS, trainer.history)
         pairs = []
@@ -297,13 +304,16 @@ class _Run:
             "psnr": psnr_db(result.mse),
         }
 
+    def _save_model(self, folder: Path, network: Balle2017FactorizedPrior) -> str:
+        config = {"lambda_rd": self.settings.lambda_rd, "seed": self.settings.seed}
+        return save_model(self.options.save_dir / folder, network, config)
+
     def _export(self) -> dict:
         """Write the best model and what made it; clear the checkpoints if asked to."""
         trainer, options = self.trainer, self.options
         best = trainer.history[trainer.stopping.best_epoch - 1]
-        config = {"lambda_rd": self.settings.lambda_rd, "seed": self.settings.seed}
         test = self._test()
-        digest = save_model(options.save_dir / "model", trainer.best_network(), config)
+        digest = self._save_model(Path("model"), trainer.best_network())
         write_table(options.save_dir / "history.csv", HISTORY_COLUMNS, trainer.history)
         record = {
             "settings": dataclasses.asdict(self.settings),

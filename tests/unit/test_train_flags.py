@@ -37,7 +37,7 @@ def run(pictures, tmp_path_factory):
         *("--epochs", 7, "--steps_per_epoch", 3, "--learning_rate", 0.001, "--seed", 5),
         *("--log_images_every", 3, "--num_images_to_log", 2, "--lambda_rd", 0.03),
         *("--initialization", "cosine", "--precision_policy", "mixed_bfloat16"),
-        *("--device", "cpu", "--average_decay", 0.9),
+        *("--device", "cpu", "--average_decay", 0.9, "--export_epochs", 2, 7),
     )
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
@@ -99,11 +99,24 @@ def test_tensorboard_has_scalars_and_images(run):
     assert [event.step for event in events.Tensors("reconstruction/1")] == [9, 18]
 
 
+def test_models_of_given_epochs_are_exported(run):
+    out = run[0] / "out"
+    names = sorted(path.name for path in (out / "snapshots").iterdir())
+    assert names == ["epoch-000002", "epoch-000007"]
+    record = read_json(out / "run.json")
+    digests = [
+        read_json(out / "snapshots" / name / "config.json")["model_sha256"] for name in names
+    ]
+    # The validation loss falls in every epoch here, so the last model is the best.
+    assert record["best"]["epoch"] == 7
+    assert digests[1] == record["model_sha256"] != digests[0]
+
+
 def test_training_starts_from_another_model(run, pictures, tmp_path):
     folder, _ = run
     arguments = ["--data_dir", pictures, *SMALL, "--init_from", folder / "out"]
     # A rate this small changes no weight.
-    still = ["--learning_rate", 1e-30, "--epochs", 9, "--steps_per_epoch", 1]
+    still = ["--learning_rate", 1e-30, "--epochs", 9, "--steps_per_epoch", 1, "--lambda_rd", 0.03]
     done = run_script(
         "train", "--save_dir", tmp_path, *arguments, *still, "--early_stopping_patience", 2
     )
@@ -111,6 +124,7 @@ def test_training_starts_from_another_model(run, pictures, tmp_path):
     source = weights(folder / "out")
     for name, value in weights(tmp_path).items():
         np.testing.assert_allclose(value, source[name], atol=1e-28, err_msg=name)
+    assert f"starting from {folder / 'out' / 'model'}, trained for lambda 0.03" in done.stdout
     record = read_json(tmp_path / "run.json")
     model = read_json(folder / "out" / "model" / "config.json")["model_sha256"]
     assert record["fingerprint"]["init_from"] == model
@@ -125,7 +139,8 @@ def test_a_model_of_another_shape_is_refused(run, pictures, tmp_path):
         *("--num_filters", 5, "--init_from", run[0] / "out"),
     )
     assert done.returncode == 2
-    assert "has 4 filters and 6 latents, the settings ask for 5 and 6" in done.stderr
+    model = run[0] / "out"
+    assert f"init_from is {model / 'model'}: the model has 4 filters and 6 latents" in done.stderr
 
 
 def test_a_run_that_diverged_fails_at_once_the_next_time(pictures, tmp_path):
