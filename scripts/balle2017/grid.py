@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from balle2017.errors import InputError
 
-#: In a map of widths, the key for all lambdas that have none of their own.
+#: In a map from lambda to value, the key for all lambdas that have none of their own.
 DEFAULT = "default"
 
 
@@ -17,36 +17,50 @@ def lambda_name(value: float) -> str:
     return f"{whole}.{decimals.rstrip('0').ljust(4, '0')}"
 
 
+class ModelName(NamedTuple):
+    """The parts of a model's name, as the workflow's wildcards have them."""
+
+    lambda_rd: str
+    filters: str
+    seed: str
+
+    @classmethod
+    def parse(cls, name: str) -> "ModelName":
+        """Take apart what `model_name` returned."""
+        lambda_rd, filters, seed = name.split("-")
+        return cls(lambda_rd, filters.removeprefix("f"), seed.removeprefix("s"))
+
+
 def model_name(lambda_rd: float, num_filters: int, seed: int) -> str:
     """Return the name of a model's folder, such as 0.0130-f128-s1."""
     return f"{lambda_name(lambda_rd)}-f{num_filters}-s{seed}"
 
 
-def _families(
-    num_filters: int | list[int] | Mapping[str, int], lambdas: list[float]
-) -> list[list[int]]:
-    """Return the widths of each family of models, in the order of the lambdas."""
-    if not isinstance(num_filters, Mapping):
-        widths = num_filters if isinstance(num_filters, list) else [num_filters]
-        return [[width] * len(lambdas) for width in widths]
+def value_for(setting: Any, lambda_rd: float, key: str) -> Any:
+    """Return the value for one lambda of a setting that may be a map from lambda to value.
+
+    Args:
+        setting: the value for all lambdas, or the map.
+        lambda_rd: as in the config.
+        key: of the config, for messages.
+
+    Raises:
+        InputError: the map lacks the lambda, or has a key that is none.
+    """
+    if not isinstance(setting, Mapping):
+        return setting
     by_name = {}
-    for key, width in num_filters.items():
+    for entry, value in setting.items():
         try:
-            by_name[key if key == DEFAULT else lambda_name(float(key))] = width
+            by_name[entry if entry == DEFAULT else lambda_name(float(entry))] = value
         except ValueError:
             raise InputError(
-                f"config: model.num_filters has the key {key}, which is neither a lambda nor "
-                f"{DEFAULT}"
+                f"config: {key} has the key {entry}, which is neither a lambda nor {DEFAULT}"
             ) from None
-    family = []
-    for name in map(lambda_name, lambdas):
-        width = by_name.get(name, by_name.get(DEFAULT))
-        if width is None:
-            raise InputError(
-                f"config: model.num_filters has no width for lambda {name}; add it, or a {DEFAULT}"
-            )
-        family.append(width)
-    return [family]
+    name = lambda_name(lambda_rd)
+    if name not in by_name and DEFAULT not in by_name:
+        raise InputError(f"config: {key} has no value for lambda {name}; add it, or a {DEFAULT}")
+    return by_name[name] if name in by_name else by_name[DEFAULT]
 
 
 def model_families(config: Mapping[str, Any]) -> list[list[str]]:
@@ -62,11 +76,12 @@ def model_families(config: Mapping[str, Any]) -> list[list[str]]:
         InputError: the map of widths lacks a lambda, or has a key that is none.
     """
     lambdas = config["lambdas"]
+    widths = config["model"]["num_filters"]
     return [
         [
-            model_name(lambda_rd, width, seed)
-            for lambda_rd, width in zip(lambdas, widths, strict=True)
+            model_name(lambda_rd, value_for(choice, lambda_rd, "model.num_filters"), seed)
+            for lambda_rd in lambdas
         ]
         for seed in config["seeds"]
-        for widths in _families(config["model"]["num_filters"], lambdas)
+        for choice in (widths if isinstance(widths, list) else [widths])
     ]

@@ -44,7 +44,7 @@ def test_a_map_of_widths_makes_one_family(widths):
 @pytest.mark.parametrize(
     ("widths", "message"),
     [
-        ({"0.01": 8}, "has no width for lambda 0.0200; add it, or a default"),
+        ({"0.01": 8}, "has no value for lambda 0.0200; add it, or a default"),
         ({"wide": 8}, "has the key wide, which is neither a lambda nor default"),
     ],
 )

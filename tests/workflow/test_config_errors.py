@@ -16,6 +16,18 @@ from workflow_tools import TINY
             ["--config", "training={precision_policy: float8}"],
             'training.precision_policy is "float8"; it must be one of float32, mixed_float16,',
         ),
+        (
+            ["--config", "fine_tuning={base_lambda: 0.5}"],
+            "fine_tuning.base_lambda is 0.5; it must be one of lambdas",
+        ),
+        (
+            ["--config", "training={init_from: input}"],
+            "input holds no model of 4 filters, nor folders that hold one",
+        ),
+        (
+            ["--config", "model={num_latents: {0.01: 6}}"],
+            "model.num_latents has no value for lambda 0.0200; add it, or a default",
+        ),
         (["--config", "train_archive=none.tar"], "train_archive is none.tar, which does not exist"),
         (["--config", "test_images=nowhere"], "test_images is nowhere, which is not a folder"),
         (

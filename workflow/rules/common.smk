@@ -15,7 +15,7 @@ from balle2017 import experiment, gpus, grid, kodak  # noqa: E402
 from balle2017.errors import InputError  # noqa: E402
 from balle2017.files import file_name, is_url  # noqa: E402
 from balle2017.failures import Job, failed_jobs  # noqa: E402
-from balle2017.find_model import find_model  # noqa: E402
+from balle2017.find_model import nearest_model  # noqa: E402
 from balle2017.imports import import_closure  # noqa: E402
 
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -78,26 +78,64 @@ def code(script):
     return [str(file.relative_to(ROOT)) for file in [path, *import_closure(path)]]
 
 
+def is_fine_tuned(lambda_rd):
+    """Tell whether a model starts from that of the base lambda."""
+    fine_tuning = config["fine_tuning"]
+    return fine_tuning is not None and lambda_rd != fine_tuning["base_lambda"]
+
+
 def train_flags(wildcards):
-    """Return the flags of scripts/train.py for one model."""
+    """Return the flags of scripts/train.py for one model, without the one it starts from."""
+    lambda_rd = float(wildcards.lambda_rd)
     settings = config["training"] | config["model"]
+    if is_fine_tuned(lambda_rd):
+        settings |= {
+            k: v for k, v in config["fine_tuning"].items() if k != "base_lambda"
+        }
+    latents = grid.value_for(settings["num_latents"], lambda_rd, "model.num_latents")
     return experiment.flags(
         settings
         | {
-            "lambda_rd": float(wildcards.lambda_rd),
+            "lambda_rd": lambda_rd,
             "num_filters": int(wildcards.filters),
+            "num_latents": latents,
             "seed": int(wildcards.seed),
+            "init_from": None,
         }
     )
 
 
-def init_model():
+def starting_model(wildcards):
     """Return the config.json of the model that training starts from, if there is one.
 
     It holds the hash of the weights, so that another model trains again.
     """
+    lambda_rd, filters = float(wildcards.lambda_rd), int(wildcards.filters)
+    if is_fine_tuned(lambda_rd):
+        base = grid.model_name(
+            config["fine_tuning"]["base_lambda"], filters, int(wildcards.seed)
+        )
+        return f"{EXPERIMENT}/models/{base}/model/config.json"
     folder = config["training"]["init_from"]
-    return [] if folder is None else str(find_model(folder) / "config.json")
+    if folder is None:
+        return []
+    return str(nearest_model(folder, lambda_rd, filters) / "config.json")
+
+
+def check_models():
+    """Check that all models have the channels and the start that the config names."""
+    for family in FAMILIES:
+        for name in family:
+            wildcards = grid.ModelName.parse(name)
+            train_flags(wildcards)
+            starting_model(wildcards)
+
+
+def init_flag(wildcards, input):
+    """Return the flag that names the model of `starting_model`."""
+    return experiment.flags(
+        {"init_from": Path(input.init_from).parent if input.init_from else None}
+    )
 
 
 def codec_qualities(wildcards):
@@ -145,10 +183,11 @@ def show_failures():
 
 try:
     checked_config()
+    EXPERIMENT = f"results/{config['experiment']}"
     TESTSET, TEST_FOLDER, TEST_RECORD = test_set()
     SOURCES, SOURCE_RECORD = train_sources()
-    INIT_MODEL = init_model()
     FAMILIES = grid.model_families(config)
+    check_models()
 except InputError as error:
     sys.exit(f"error: {error}")
 
@@ -157,7 +196,6 @@ GPUS = [] if config["training"]["device"] == "cpu" else gpus.find()
 if GPUS and "gpu" not in workflow.global_resources:
     # As many training jobs at a time as there are GPUs.
     workflow.register_resource("gpu", len(GPUS))
-EXPERIMENT = f"results/{config['experiment']}"
 LOGS = f"logs/{config['experiment']}"
 EXTRACTION = {key: value for key, value in config["data"].items() if key != "val_split"}
 DATASET = f"results/datasets/{experiment.dataset_name(SOURCES, EXTRACTION)}"

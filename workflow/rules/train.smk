@@ -8,7 +8,7 @@ rule train_model:
         train=ancient(f"{EXPERIMENT}/split/train.csv"),
         val=ancient(f"{EXPERIMENT}/split/val.csv"),
         images=ancient(f"{DATASET}/images"),
-        init_from=INIT_MODEL,
+        init_from=starting_model,
     output:
         config=f"{MODEL_FOLDER}/model/config.json",
         weights=f"{MODEL_FOLDER}/model/model.safetensors",
@@ -28,6 +28,7 @@ rule train_model:
         gpu=int(bool(GPUS) or config["training"]["device"] == "gpu"),
     params:
         flags=train_flags,
+        init=init_flag,
         save_dir=subpath(output.run, parent=True),
         # Not an output: Snakemake would delete it when a job fails, and the
         # next attempt must find its checkpoints.
@@ -35,7 +36,7 @@ rule train_model:
     shell:
         "python {input.code[0]} --train_list {input.train} --val_list {input.val}"
         " --save_dir {params.save_dir} --checkpoint_dir {params.checkpoints}"
-        " --restart_stale --clear_checkpoints {params.flags} > {log} 2>&1"
+        " --restart_stale --clear_checkpoints {params.init} {params.flags} > {log} 2>&1"
 
 
 rule train:
