@@ -37,6 +37,17 @@ def latent_shape(height: int, width: int) -> tuple[int, int]:
     return -(-height // STRIDE), -(-width // STRIDE)
 
 
+def _rounded(latents: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    """Return latents rounded to integers away from each channel's offset."""
+    return tf.round(latents - offset) + offset
+
+
+@tf.custom_gradient
+def _straight_through(latents: tf.Tensor, offset: tf.Tensor):
+    """Return `_rounded` latents, with the gradient of latents that were not."""
+    return _rounded(latents, offset), lambda gradient: (gradient, None)
+
+
 class _Transform(tf.Module):
     """Layers in a row."""
 
@@ -168,23 +179,33 @@ class Balle2017FactorizedPrior(tf.Module):
         return pixels[:, :height, :width, :]
 
     def __call__(
-        self, pixels: tf.Tensor, noise: tf.Tensor, watch: Watch = _unwatched
+        self,
+        pixels: tf.Tensor,
+        noise: tf.Tensor,
+        offset: tf.Tensor | None = None,
+        watch: Watch = _unwatched,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Run the relaxed model of training: additive noise instead of rounding (section 3.1).
 
         Args:
             pixels: uint8 [n, height, width, 3], sides multiples of 16.
             noise: float32 in the latents' shape, uniform on [-1/2, 1/2).
+            offset: float32 [num_latents], `prior.quantization_offset()`: the synthesis
+                transform sees latents rounded with it, and their gradient as if they were
+                not (Minnen & Singh, "Channel-wise autoregressive entropy models", 2020);
+                none: it sees the noise, as the prior does.
             watch: sees every layer's output.
 
         Returns:
             Mean squared error on 0..255, float32 scalar, and bits float32 [n].
         """
         blocks = to_blocks(pixels)
-        noisy = self.analysis(centre(blocks, self._dtype), watch) + noise
+        latents = self.analysis(centre(blocks, self._dtype), watch)
+        noisy = latents + noise
         bits = watch("bits", self.prior.bits(noisy))
+        seen = noisy if offset is None else _straight_through(latents, offset)
         # Blocks are compared with blocks: nobody looks at these pixels.
-        return mean_squared_error(blocks, self.synthesis(noisy, watch), self._fused), bits
+        return mean_squared_error(blocks, self.synthesis(seen, watch), self._fused), bits
 
     def quantized(
         self, pixels: tf.Tensor, offset: tf.Tensor, watch: Watch = _unwatched
@@ -199,7 +220,7 @@ class Balle2017FactorizedPrior(tf.Module):
         Returns:
             Float32 reconstruction on 0..255, not clipped, and bits float32 [n].
         """
-        latents = tf.round(self.analyze(pixels, watch) - offset) + offset
+        latents = _rounded(self.analyze(pixels, watch), offset)
         shape = tf.shape(pixels)
         return self.synthesize(latents, shape[1], shape[2], watch), self.prior.bits(latents)
 

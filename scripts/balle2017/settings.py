@@ -17,6 +17,7 @@ PRECISION_POLICIES = ("float32", "mixed_float16", "mixed_bfloat16", "auto")
 DEVICES = ("auto", "cpu", "gpu")
 INITIALIZATIONS = ("random", "cosine")
 SCHEDULES = ("constant", "cosine")
+QUANTIZATIONS = ("noise", "mixed")
 
 
 def _setting(default: Any, text: str, **extra: Any) -> Any:
@@ -49,6 +50,12 @@ class TrainingSettings:
         "factor on the latents' scale at the start of training; none: 1, or for cosine "
         "the quantization step that suits lambda_rd",
         above=0,
+    )
+    quantization: str = _setting(
+        "noise",
+        "what training has in place of rounding: noise, as in the paper; mixed: noise for the "
+        "rate, and for the synthesis transform rounding with the gradient of the identity",
+        choices=QUANTIZATIONS,
     )
     lambda_rd: float = _setting(
         0.01, "weight of the distortion: loss = bpp + lambda_rd * MSE, pixels on 0..255", above=0

@@ -23,6 +23,8 @@ from balle2017.tensors import save_tensors
 
 # Steps between two updates of the running average of the weights.
 _AVERAGE_EVERY = 10
+# Steps between two looks at where the rounding grid lies; it moves slowly.
+_OFFSET_EVERY = 100
 
 # The high-rate optimum of loss = bpp + lambda * MSE for uniform quantization of an
 # orthonormal transform: with distortion D = step**2 / 12 per coefficient, three to a
@@ -107,6 +109,10 @@ class Trainer:
                 name: tf.Variable(variable, trainable=False)
                 for name, variable in self.variables.items()
             }
+        # Where the synthesis transform's latents are rounded, if they are.
+        self._offset: tf.Variable | None = None
+        if settings.quantization == "mixed":
+            self._offset = tf.Variable(tf.zeros(self.network.num_latents), trainable=False)
         self._loss_scale = LossScale() if policy == "mixed_float16" else None
         self._optimizer = Adam(self.variables)
         self._check_numerics = check_numerics
@@ -143,7 +149,7 @@ class Trainer:
         )
         scale = 1.0 if self._loss_scale is None else self._loss_scale.value
         with tf.GradientTape() as tape:
-            mse, bits = self.network(patches, noise, self._watch)
+            mse, bits = self.network(patches, noise, self._offset, self._watch)
             result = rate_distortion_loss(mse, bits, settings.patch_size**2, settings.lambda_rd)
             scaled = result.loss * scale
         gradients = tape.gradient(scaled, self.variables)
@@ -184,6 +190,8 @@ class Trainer:
         """
         number = int(step)
         rate = tf.constant(learning_rate_at(self.settings, number), tf.float32)
+        if self._offset is not None and number % _OFFSET_EVERY == 0:
+            self._offset.assign(self.network.prior.quantization_offset())
         try:
             result = self._train_step(step, patches, rate)
         except tf.errors.InvalidArgumentError as error:
@@ -270,6 +278,7 @@ class Trainer:
         """Return every variable that a step changes, by name."""
         parts = {"weights": self.variables, "optimizer": self._optimizer.variables}
         parts["average"] = self._average
+        parts["rounding"] = {} if self._offset is None else {"offset": self._offset}
         parts["scale"] = self._loss_scale.variables if self._loss_scale else {}
         return {
             f"{part}/{name}": variable

@@ -223,6 +223,23 @@ def test_mixed_precision_differs_little_and_its_gradients_point_the_same_way(ten
         assert cosine > 0.99, name
 
 
+def test_mixed_quantization_measures_what_evaluation_does(tensorflow):
+    """The rate is that of noise, the distortion that of rounding, with a gradient through it."""
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    noise = rng.uniform(-0.5, 0.5, (2, 2, 2, 8)).astype(np.float32)
+    network = Balle2017FactorizedPrior(8, latent_gain=10)
+    offset = tensorflow.constant(network.prior.quantization_offset())
+    with tensorflow.GradientTape() as tape:
+        mse, bits = network(pixels, noise, offset)
+    reconstruction, _ = network.quantized(pixels, offset)
+    expected = np.mean((reconstruction.numpy() - pixels) ** 2)
+    np.testing.assert_allclose(mse, expected, rtol=1e-5)
+    np.testing.assert_array_equal(bits, network(pixels, noise)[1])
+    gradient = tape.gradient(mse, network.named_variables()["analysis/conv_2/kernel"])
+    assert np.abs(gradient).max() > 0
+
+
 def test_edges_are_extended_by_repeating_the_last_pixels(tensorflow):
     network = Balle2017FactorizedPrior(8)
     pixels = np.random.default_rng(1).integers(0, 256, (1, 21, 30, 3), np.uint8)
