@@ -10,9 +10,10 @@ from balle2017.errors import DamagedFileError, InputError
 from balle2017.files import read_json, write_json
 from balle2017.find_model import find_model
 from balle2017.model import Balle2017FactorizedPrior
+from balle2017.packing import pack_weights, unpack_weights
 from balle2017.tensors import load_tensors, save_tensors
 
-FORMAT = "balle2017-model-2"
+FORMAT = "balle2017-model-3"
 
 # Tables of the range coder, stored beside the weights as coding/NAME.
 TABLES = {"cdf": np.int32, "cdf_offset": np.int32, "quantization_offset": np.float32}
@@ -35,19 +36,6 @@ class TrainedModel:
     config: dict
 
 
-def stored_weight(name: str, value: np.ndarray) -> np.ndarray:
-    """Return a float32 weight as a model's file holds it: the transforms in half precision.
-
-    What half precision cannot hold stays as it is. The prior is small, and its tables are
-    built from what is stored.
-    """
-    if name.startswith("prior/"):
-        return value
-    with np.errstate(over="ignore"):
-        half = value.astype(np.float16)
-    return half if np.isfinite(half).all() else value
-
-
 def save_model(folder: Path, network: Balle2017FactorizedPrior, config: dict) -> str:
     """Write weights and coding tables, then config.json; return the model's SHA-256.
 
@@ -57,7 +45,8 @@ def save_model(folder: Path, network: Balle2017FactorizedPrior, config: dict) ->
         config: further JSON entries for config.json, such as lambda_rd.
     """
     variables = network.named_variables()
-    arrays = {name: stored_weight(name, value.numpy()) for name, value in variables.items()}
+    weights = {name: variable.numpy() for name, variable in variables.items()}
+    arrays = pack_weights(weights, network.num_filters)
     arrays |= {f"coding/{name}": value for name, value in network.prior.coding_tables().items()}
     description = {
         "format": FORMAT,
@@ -88,12 +77,12 @@ def load_model(folder: Path) -> TrainedModel:
         raise InputError(str(error)) from None
     if description.get("format") != FORMAT or config.get("model_sha256") != digest:
         raise InputError(f"{path} does not belong to the config.json beside it")
-    for name, array in arrays.items():
-        if array.dtype == np.float16:
-            arrays[name] = array.astype(np.float32)
-    network = Balle2017FactorizedPrior(
-        int(description["num_filters"]), int(description["num_latents"])
-    )
+    num_filters = int(description["num_filters"])
+    try:
+        arrays = unpack_weights(arrays, num_filters)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    network = Balle2017FactorizedPrior(num_filters, int(description["num_latents"]))
     assign_variables(network.named_variables(), arrays, path)
     tables = {
         name: _checked(arrays, f"coding/{name}", None, dtype, path)

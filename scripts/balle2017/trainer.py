@@ -16,8 +16,9 @@ from balle2017.initialization import kernel_shapes
 from balle2017.loss_scale import LossScale
 from balle2017.losses import RateDistortion, rate_distortion_loss
 from balle2017.model import STRIDE, Balle2017FactorizedPrior
-from balle2017.model_io import assign_variables, stored_weight
+from balle2017.model_io import assign_variables
 from balle2017.optimizer import Adam
+from balle2017.packing import rounded_weights
 from balle2017.settings import TrainingSettings
 from balle2017.tensors import save_tensors
 
@@ -330,5 +331,5 @@ class Trainer:
         return self._exported(self.stopping.best_weights)
 
     def _exported(self, weights: dict[str, np.ndarray]) -> Balle2017FactorizedPrior:
-        self._load_float32({name: stored_weight(name, value) for name, value in weights.items()})
+        self._load_float32(rounded_weights(weights, self.network.num_filters))
         return self._float32

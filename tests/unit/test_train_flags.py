@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from balle2017.files import read_json, read_table
 from balle2017.images import read_image
+from balle2017.packing import unpack_weights
 from balle2017.tensors import load_tensors
 from helpers import make_picture, run_script
 from PIL import Image
@@ -16,6 +17,8 @@ SMALL = [
 
 def weights(folder):
     arrays, _, _ = load_tensors(folder / "model" / "model.safetensors")
+    num_filters = read_json(folder / "model" / "config.json")["num_filters"]
+    arrays = unpack_weights(arrays, num_filters)
     return {name: value for name, value in arrays.items() if not name.startswith("coding/")}
 
 
