@@ -101,13 +101,15 @@ def test_evaluation_measures_files_and_decoded_pixels(codec, small_model, tmp_pa
     assert len(rows) == 5
     for row in rows:
         stem = row["image"].removesuffix(".png")
-        size = (out / "bitstreams" / f"{stem}.b17").stat().st_size
+        stream = out / "bitstreams" / f"{stem}.b17"
+        size = stream.stat().st_size
         pixels = int(row["width"]) * int(row["height"])
         assert float(row["bpp"]) == pytest.approx(size * 8 / pixels)
         assert float(row["bpp_payload"]) == pytest.approx((size - HEADER_BYTES) * 8 / pixels)
         original = read_image(picture_folder / row["image"])
         decoded = read_image(out / "reconstructions" / f"{stem}.png")
         assert float(row["psnr_rgb"]) == pytest.approx(metrics.psnr(original, decoded))
+        assert row["file_sha256"] == hashlib.sha256(stream.read_bytes()).hexdigest()
         assert row["decoded_sha256"] == hashlib.sha256(decoded.tobytes()).hexdigest()
     (summary,) = read_json(out / "summary.json")
     assert summary["bpp"] == pytest.approx(np.mean([float(row["bpp"]) for row in rows]))
