@@ -1,0 +1,126 @@
+"""What of a run is kept for others: models, tables and figures, and what made them."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from balle2017.errors import InputError
+from balle2017.files import atomic_path, read_json, write_table
+from balle2017.grid import lambda_name
+
+MODEL_COLUMNS = [
+    "model",
+    "lambda_rd",
+    "filters",
+    "latents",
+    "seed",
+    "init_from",
+    "steps",
+    "minutes",
+    "val_loss",
+    "device",
+    "cpu",
+    "precision",
+    "threads",
+    "model_sha256",
+    "init_from_sha256",
+    "code_sha256",
+    "train_list_sha256",
+    "val_list_sha256",
+    "manifest_sha256",
+]
+
+#: Files and folders of results/EXPERIMENT that are kept.
+KEPT = [
+    "rd.csv",
+    "per_image.csv",
+    "bd_rate.csv",
+    "bd_rate_per_image.csv",
+    "summary.txt",
+    "rd_curve.png",
+    "rd_curve.svg",
+    "rd_per_image.png",
+    "training_curves.png",
+    "comparisons",
+]
+#: The same, where there are published curves for the test set.
+KEPT_PUBLISHED = ["bd_rate_published.csv", "calibration.csv", "published.txt"]
+
+
+def model_rows(models: Path) -> list[dict[str, Any]]:
+    """Return what made each model of a results/EXPERIMENT/models folder, by lambda.
+
+    `minutes` is the time of training, validations included, on `cpu` or `device`;
+    `init_from` is the name of the model that training started from, if it is one of these.
+
+    Raises:
+        InputError: there is no finished model.
+    """
+    records = {path.parent.name: read_json(path) for path in models.glob("*/run.json")}
+    if not records:
+        raise InputError(f"{models} holds no finished model (no */run.json)")
+    names = {record["model_sha256"]: name for name, record in records.items()}
+    rows = []
+    for name, record in records.items():
+        settings, fingerprint = record["settings"], record["fingerprint"]
+        start = fingerprint["init_from"]
+        row = {
+            "model": name,
+            "lambda_rd": settings["lambda_rd"],
+            "filters": settings["num_filters"],
+            "latents": settings["num_latents"] or settings["num_filters"],
+            "seed": settings["seed"],
+            "init_from": names.get(start, ""),
+            "init_from_sha256": start or "",
+            "steps": record["steps"],
+            "minutes": round(record["seconds"] / 60, 1),
+            "val_loss": record["best"]["val_loss"],
+            "device": record["device"],
+            "cpu": record["cpu"],
+            "precision": record["precision_policy"],
+            "threads": settings["threads"],
+            "model_sha256": record["model_sha256"],
+        }
+        row |= {key: fingerprint.get(key, "") for key in MODEL_COLUMNS if key not in row}
+        rows.append(row)
+    return sorted(rows, key=lambda row: (row["filters"], row["seed"], row["lambda_rd"]))
+
+
+def publish_models(models: Path, out: Path) -> list[dict[str, Any]]:
+    """Copy each model to `out`/LAMBDA; return `model_rows`.
+
+    Raises:
+        InputError: no model there, or two of one lambda.
+    """
+    rows = model_rows(models)
+    names = [lambda_name(row["lambda_rd"]) for row in rows]
+    if len(set(names)) < len(names):
+        raise InputError(f"{models} holds several models of one lambda; publish one family")
+    for row, name in zip(rows, names, strict=True):
+        for file in ("config.json", "model.safetensors"):
+            copy(models / row["model"] / "model" / file, out / name / file)
+    return rows
+
+
+def publish_results(results: Path, out: Path) -> None:
+    """Copy tables, figures and comparison sheets of results/EXPERIMENT, and write models.csv.
+
+    Raises:
+        InputError: the run is not finished.
+    """
+    kept = KEPT + [name for name in KEPT_PUBLISHED if (results / name).exists()]
+    missing = [name for name in kept if not (results / name).exists()]
+    if missing:
+        raise InputError(f"{results} lacks {', '.join(missing)}; run the workflow to its end first")
+    for name in kept:
+        source = results / name
+        files = sorted(source.glob("[!.]*")) if source.is_dir() else [source]
+        for file in files:
+            copy(file, out / file.relative_to(results))
+    write_table(out / "models.csv", MODEL_COLUMNS, model_rows(results / "models"))
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file's content, atomically."""
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)

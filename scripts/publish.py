@@ -1,0 +1,26 @@
+"""Keep a finished run for others: its models by lambda, its tables and figures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from balle2017 import cli
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Copy models and results; print their sizes."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("--results", type=Path, required=True, help="results/EXPERIMENT")
+    parser.add_argument("--models", type=Path, required=True, help="folder for LAMBDA/ each")
+    parser.add_argument("--out", type=Path, help="folder for tables, figures and models.csv")
+    args = parser.parse_args(argv)
+
+    from balle2017.publication import publish_models, publish_results
+
+    if args.out is not None:
+        publish_results(args.results, args.out)
+    for row in publish_models(args.results / "models", args.models):
+        print(f"{row['model']}: {row['minutes']} minutes, {row['model_sha256'][:16]}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,42 @@
+"""What of a run is kept for others."""
+
+import filecmp
+
+from balle2017.files import read_json, read_table
+from helpers import run_script
+
+
+def publish(finished, out):
+    results = finished.folder / "results" / "tiny"
+    return results, run_script(
+        *("publish", "--results", results, "--models", out / "models", "--out", out / "results")
+    )
+
+
+def test_models_and_results_are_kept(finished, tmp_path):
+    results, done = publish(finished, tmp_path / "kept")
+    assert done.returncode == 0, done.stderr
+    rows = read_table(tmp_path / "kept" / "results" / "models.csv")
+    assert [row["model"] for row in rows] == ["0.0100-f4-s1", "0.0200-f4-s1"]
+    for row in rows:
+        source = results / "models" / row["model"]
+        target = tmp_path / "kept" / "models" / row["model"].split("-")[0]
+        names = ["config.json", "model.safetensors"]
+        assert filecmp.cmpfiles(source / "model", target, names, shallow=False)[0] == names
+        record = read_json(source / "run.json")
+        assert row["model_sha256"] == record["model_sha256"]
+        assert row["code_sha256"] == record["fingerprint"]["code_sha256"]
+        assert (int(row["latents"]), int(row["steps"]), row["init_from"]) == (6, 2, "")
+    kept = tmp_path / "kept" / "results"
+    for name in ("rd.csv", "bd_rate.csv", "rd_curve.svg", "summary.txt"):
+        assert (kept / name).read_bytes() == (results / name).read_bytes()
+    sheets = {path.name for path in (kept / "comparisons").iterdir()}
+    assert sheets == {path.name for path in (results / "comparisons").glob("*.png")}
+
+
+def test_a_run_without_its_figures_is_not_published(finished, tmp_path):
+    (finished.folder / "results" / "tiny" / "rd_curve.png").unlink()
+    _, done = publish(finished, tmp_path / "kept")
+    assert done.returncode == 2
+    assert "lacks rd_curve.png; run the workflow to its end first" in done.stderr
+    assert not (tmp_path / "kept").exists()
