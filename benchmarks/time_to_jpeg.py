@@ -30,6 +30,7 @@ from balle2017.dataset import ImageStore
 from balle2017.decibel import psnr_db
 from balle2017.extraction import extract_archives
 from balle2017.files import write_table
+from balle2017.grid import value_for
 from balle2017.images import list_images, read_image
 from balle2017.metrics import psnr
 from balle2017.patches import PatchSampler, centre_patches
@@ -52,6 +53,7 @@ def recipe(lambda_rd: float, steps: int) -> TrainingSettings:
             merged |= content.get(key, {})
     names = TrainingSettings.__dataclass_fields__
     settings = {key: value for key, value in merged.items() if key in names}
+    settings["num_latents"] = value_for(settings["num_latents"], lambda_rd, "model.num_latents")
     settings |= {"lambda_rd": lambda_rd, "epochs": 1, "steps_per_epoch": steps}
     return TrainingSettings(**settings)
 

@@ -1,0 +1,81 @@
+"""What a budget of training time buys: the models of one run after some of its epochs.
+
+The run must have exported them (`training.export_epochs`). Each is evaluated with real
+files; its point is held to JPEG, as the same experiment measured it, and to the published
+factorized prior.
+
+    uv run python benchmarks/rd_over_time.py --results results/reference \
+        --model 0.0250-f128-s1 --images ../shared/data/kodak --work DIR --out TABLE.csv
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+
+from balle2017.aggregation import collect, write_frame
+from balle2017.files import read_table
+from balle2017.published import read_published
+
+ROOT = Path(__file__).resolve().parent.parent
+PUBLISHED = ROOT / "workflow" / "resources" / "published_kodak.csv"
+
+
+def evaluate(model: Path, images: Path, out: Path) -> pd.Series:
+    """Return the point of a model's curve; evaluated once."""
+    if not (out / "summary.json").is_file():
+        command = [sys.executable, str(ROOT / "scripts" / "evaluate.py")]
+        command += ["--model", str(model), "--images", str(images), "--out", str(out)]
+        subprocess.run(command, check=True)
+    return collect([out]).iloc[0]
+
+
+def main() -> None:
+    """Evaluate and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--results", type=Path, required=True, help="results/EXPERIMENT")
+    parser.add_argument("--model", required=True, help="name of the model")
+    parser.add_argument("--images", type=Path, required=True, help="folder of the test images")
+    parser.add_argument("--work", type=Path, required=True, help="folder for evaluations")
+    parser.add_argument("--out", type=Path, required=True, help="the table")
+    args = parser.parse_args()
+    folder = args.results / "models" / args.model
+    history = {int(row["epoch"]): row for row in read_table(folder / "history.csv")}
+    models = {int(path.name.split("-")[1]): path for path in folder.glob("snapshots/epoch-*")}
+    if not models:
+        parser.error(f"{folder} has no snapshots; set training.export_epochs")
+    # The last one of the table is the model itself.
+    models[max(history)] = folder
+    rd = pd.read_csv(args.results / "rd.csv")
+    jpeg = rd[rd["codec"] == "jpeg"].sort_values("bpp")
+    published = read_published(PUBLISHED)
+    prior = published[published["curve"] == "factorized_prior"].sort_values("bpp")
+    rows = []
+    for epoch, model in sorted(models.items()):
+        point = evaluate(model, args.images, args.work / f"epoch-{epoch}")
+        rate = np.exp(np.interp(point["psnr_rgb"], prior["psnr_rgb"], np.log(prior["bpp"])))
+        rows.append(
+            {
+                "minutes": round(float(history[epoch]["seconds"]) / 60, 1),
+                "steps": int(history[epoch]["step"]),
+                "val_loss": float(history[epoch]["val_loss"]),
+                "bpp": point["bpp"],
+                "psnr_rgb": point["psnr_rgb"],
+                "jpeg_psnr_rgb": np.interp(
+                    np.log(point["bpp"]), np.log(jpeg["bpp"]), jpeg["psnr_rgb"]
+                ),
+                "rate_over_published_percent": 100 * (point["bpp"] / rate - 1),
+            }
+        )
+    table = pd.DataFrame(rows)
+    write_frame(args.out, table)
+    print(table.round(3).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
