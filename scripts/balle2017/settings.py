@@ -38,7 +38,10 @@ class TrainingSettings:
     flip: bool = _setting(True, "mirror half of the patches")
     num_filters: int = _setting(128, "channels of the transforms", min=1)
     num_latents: int | None = _setting(
-        None, "channels of the latents; none: num_filters, as in the paper", min=1
+        None,
+        "channels of the latents; none: those of the model of init_from, else num_filters, as "
+        "in the paper",
+        min=1,
     )
     initialization: str = _setting(
         "random",

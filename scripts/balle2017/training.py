@@ -16,7 +16,7 @@ from balle2017.callbacks import ImageLoggingCallback, KeepLastNCheckpoints
 from balle2017.data import create_train_val_datasets
 from balle2017.decibel import psnr_db
 from balle2017.errors import DivergedError, InputError, Interrupted
-from balle2017.files import write_json, write_table
+from balle2017.files import read_json, write_json, write_table
 from balle2017.find_model import nearest_model
 from balle2017.images import list_images, read_image
 from balle2017.interruption import Termination, resume
@@ -133,6 +133,14 @@ class _Run:
         policy: str,
         monitor: Monitor,
     ):
+        start = None
+        if settings.init_from is not None:
+            start = nearest_model(
+                Path(settings.init_from), settings.lambda_rd, settings.num_filters
+            )
+            if settings.num_latents is None:
+                latents = read_json(start / "config.json")["num_latents"]
+                settings = dataclasses.replace(settings, num_latents=latents)
         self.settings, self.options, self.monitor = settings, options, monitor
         self.device, self.policy = device, policy
         for path in (train_list, val_list):
@@ -148,8 +156,8 @@ class _Run:
         }
         self.termination = Termination()
         self.trainer = Trainer(settings, policy, options.check_numerics, device != "CPU")
-        if settings.init_from is not None:
-            self._start_from(Path(settings.init_from))
+        if start is not None:
+            self._start_from(start)
         self.checkpoints = KeepLastNCheckpoints(options.checkpoint_dir)
         self.images = ImageLoggingCallback(
             options.save_dir / "images", options.log_images_every, options.num_images_to_log
@@ -173,9 +181,8 @@ class _Run:
         self.clock = time.monotonic()
 
     def _start_from(self, folder: Path) -> None:
-        """Take over the weights of another model."""
+        """Take over the weights of the model in `folder`."""
         network, lambda_rd = self.trainer.network, self.settings.lambda_rd
-        folder = nearest_model(folder, lambda_rd, network.num_filters)
         model = load_model(folder)
         try:
             weights = starting_weights(model, lambda_rd, network.num_filters, network.num_latents)

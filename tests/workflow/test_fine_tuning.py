@@ -37,10 +37,11 @@ def test_models_start_from_the_nearest_of_a_folder(finished):
     finished.configure(
         experiment="other",
         lambdas=[0.011, 0.5],
-        model=TINY["model"] | {"num_latents": {"default": 6, "0.5": 4}},
+        model=TINY["model"] | {"num_latents": {"default": None, "0.5": 4}},
         training=TINY["training"] | {"init_from": "results/tiny/models"},
     )
     finished.run("train")
+    # Where the number of latents is left open, it is that of the start.
     for name, source, latents in (("0.0110", "0.0100", 6), ("0.5000", "0.0200", 4)):
         start = f"starting from results/tiny/models/{source}-f4-s1/model"
         assert start in log_of(finished, f"{name}-f4-s1", "other")
