@@ -44,6 +44,7 @@ def nearest_model(folder: Path, lambda_rd: float, num_filters: int) -> Path:
     }
     if not fitting:
         raise InputError(
-            f"{folder} holds no model of {num_filters} filters, nor folders that hold one"
+            f"{folder} holds no model of {num_filters} filters, nor folders that hold one; "
+            "give another folder or number, or start anew with init_from: null"
         )
     return min(fitting, key=lambda path: fitting[path])
