@@ -12,6 +12,7 @@ import pandas as pd
 
 from balle2017.errors import InputError
 from balle2017.files import read_json, write_bytes
+from balle2017.metrics import METRICS
 
 RD_COLUMNS = [
     "testset",
@@ -22,9 +23,7 @@ RD_COLUMNS = [
     "bpp",
     "bpp_payload",
     "bpp_estimated",
-    "psnr_rgb",
-    "psnr_y",
-    "ms_ssim_rgb",
+    *METRICS,
     "ms_ssim_rgb_db",
     "encode_s",
     "decode_s",

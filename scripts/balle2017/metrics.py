@@ -1,5 +1,7 @@
 """Distortion between two 8-bit pictures."""
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.ndimage import correlate1d
 
@@ -72,3 +74,18 @@ def ms_ssim(original: np.ndarray, decoded: np.ndarray) -> float | None:
         # A negative factor has no real power; the reference clips it at zero.
         product *= np.maximum(similarity if last else contrast, 0) ** weight
     return float(product.mean())
+
+
+def psnr_y(original: np.ndarray, decoded: np.ndarray) -> float:
+    """Return the PSNR in dB of the luma of two uint8 [height, width, 3] pictures."""
+    return psnr(luma(original), luma(decoded))
+
+
+#: What is measured on every decoded picture, by the name of its column: functions of the
+#: original and the decoded picture, both uint8 [height, width, 3]; None where they are not
+#: defined.
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float | None]] = {
+    "psnr_rgb": psnr,
+    "psnr_y": psnr_y,
+    "ms_ssim_rgb": ms_ssim,
+}
