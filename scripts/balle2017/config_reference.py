@@ -1,0 +1,80 @@
+"""The reference of the config keys, made from the schema that checks them."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_TITLE = """# The config
+
+Every key of `config.yaml` and of the experiments, from `workflow/schemas/config.schema.yaml`, which
+checks them. *Default* is what a key has where no file mentions it. An experiment is laid over
+`config.yaml`, so for a key that it leaves out, what stands there counts.
+
+This page is made by `uv run python scripts/describe_config.py`.
+"""
+_NAMES = {
+    "null": "null",
+    "boolean": "true or false",
+    "integer": "an integer",
+    "number": "a number",
+    "string": "a text",
+    "array": "a list",
+    "object": "a map",
+}
+_BOUNDS = {
+    "minimum": "at least {}",
+    "exclusiveMinimum": "more than {}",
+    "maximum": "at most {}",
+    "exclusiveMaximum": "less than {}",
+    "multipleOf": "a multiple of {}",
+}
+
+
+def allowed_values(schema: Mapping[str, Any]) -> str:
+    """Return in words what a key of this JSON schema may have."""
+    if "x-allowed" in schema:
+        return schema["x-allowed"]
+    if "enum" in schema:
+        return " or ".join(f"`{value}`" for value in schema["enum"])
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    *names, last = (_NAMES[kind] for kind in kinds)
+    text = f"{', '.join(names)} or {last}" if names else last
+    if "items" in schema:
+        size = schema.get("minItems")
+        count = f"{size} " if size is not None and size == schema.get("maxItems") else ""
+        text = text.replace(_NAMES["array"], f"a list of {count}numbers")
+        schema = schema["items"]
+    bounds = [words.format(schema[name]) for name, words in _BOUNDS.items() if name in schema]
+    return ", ".join([text, *bounds])
+
+
+def config_reference(schema: Mapping[str, Any], shipped: Mapping[str, Any]) -> str:
+    """Return the page that describes every key, in Markdown.
+
+    Args:
+        schema: the JSON schema of the config; keys that are maps themselves are sections.
+        shipped: the content of config.yaml.
+    """
+    sections = {name: part for name, part in schema["properties"].items() if "properties" in part}
+    plain = {name: part for name, part in schema["properties"].items() if name not in sections}
+    lines = [_TITLE, *_table(plain, shipped)]
+    for name, part in sections.items():
+        lines += ["", f"## {name}", "", part["description"], ""]
+        lines += _table(part["properties"], shipped.get(name, {}))
+    return "\n".join(lines) + "\n"
+
+
+def _table(keys: Mapping[str, Any], shipped: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the rows of a section, its head first."""
+    yield "| key | what it is | allowed | default | config.yaml |"
+    yield "|---|---|---|---|---|"
+    for name, schema in keys.items():
+        missing = schema.get("x-default", "must be given")
+        default = _code(schema["default"]) if "default" in schema else missing
+        here = _code(shipped[name]) if name in shipped else ""
+        cells = [f"`{name}`", schema["description"], allowed_values(schema), default, here]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _code(value: Any) -> str:
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
