@@ -1,5 +1,6 @@
 """Evaluate a conventional codec on a folder of pictures, at several qualities."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "point": quality,
                 "encoder": codec.describe(),
             },
-            encode=lambda pixels, quality=quality: codec.encode(pixels, quality),
+            encode=functools.partial(codec.encode, quality=quality),
             decode=codec.decode,
             suffix=codec.suffix,
             folder=f"{quality:g}",

@@ -8,7 +8,6 @@ their names are never used as paths.
 
 import bz2
 import gzip
-import io
 import lzma
 import os
 import stat
@@ -20,11 +19,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO, Any, Self
 
 import zstandard
 
 from balle2017.errors import InputError
+from balle2017.streams import HEAD_BYTES, CountingReader, Stream
 
 #: Largest encoded member that is read, in bytes.
 MAX_MEMBER_BYTES = 256 * 1024 * 1024
@@ -36,11 +36,11 @@ MAX_DEPTH = 4
 MAX_EXPANSION = 100
 _EXPANSION_ALLOWANCE = 1 << 30
 
-_HEAD = 512
 _TAR_BUFFER = 512 * 512
 _MAX_HEADER_BYTES = 1 << 20
 
-_DECOMPRESSORS: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
+# Files that the libraries take and make; their types do not agree on a name for that.
+_DECOMPRESSORS: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream, mode="rb"),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,
@@ -85,46 +85,6 @@ class Member:
     reason: str = ""
 
 
-class _Stream(io.RawIOBase):
-    """A forward-only stream that can be peeked into, and counts what is read."""
-
-    def __init__(
-        self,
-        rest: BinaryIO,
-        count: Callable[[int], object] = lambda size: None,
-        seekable: bool = False,
-    ):
-        """Say `seekable` only where going back to the start costs and hides nothing."""
-        super().__init__()
-        self._rest, self._count, self._head = rest, count, b""
-        self._seekable = seekable
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        if size is None or size < 0:
-            raise io.UnsupportedOperation("an archive is never read as a whole")
-        data, self._head = self._head[:size], self._head[size:]
-        while len(data) < size and (more := self._rest.read(size - len(data))):
-            self._count(len(more))
-            data += more
-        return data
-
-    def rewound(self) -> BinaryIO | None:
-        """Return the file itself, at its start, if it can be sought in."""
-        if self._seekable:
-            self._rest.seek(0)
-            return self._rest
-        return None
-
-    def peek(self) -> bytes:
-        """Return the first bytes of what is left without consuming them."""
-        if len(self._head) < _HEAD:
-            self._head = self.read(_HEAD)
-        return self._head[:_HEAD]
-
-
 class _StrictTarInfo(tarfile.TarInfo):
     """A tar header that takes nothing for an end but the end.
 
@@ -133,12 +93,12 @@ class _StrictTarInfo(tarfile.TarInfo):
     """
 
     @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         try:
             info = super().frombuf(buf, encoding, errors)
-        except tarfile.EOFHeaderError:
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             raise  # a block of zeros: the end mark
-        except tarfile.EmptyHeaderError:
+        except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
             raise tarfile.ReadError("it ends without an end mark") from None
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"a header is damaged ({error})") from None
@@ -197,7 +157,7 @@ class _Walker:
         if self._left < 0:
             raise _TooLargeError
 
-    def file(self, name: str, stream: _Stream, depth: int) -> Iterator[Member]:
+    def file(self, name: str, stream: Stream, depth: int) -> Iterator[Member]:
         """Hand over a regular file, or the members of the archive it holds."""
         head = stream.peek()
         if kind := self.archive_kind(head):
@@ -227,7 +187,7 @@ class _Walker:
             return "compressed"
         return "tar" if _is_tar(head) else None
 
-    def archive(self, kind: str, stream: _Stream, prefix: str, depth: int) -> Iterator[Member]:
+    def archive(self, kind: str, stream: Stream, prefix: str, depth: int) -> Iterator[Member]:
         """Hand over the members of an archive of a known kind."""
         if kind == "zip":
             yield from self._zip(stream, prefix, depth)
@@ -237,7 +197,7 @@ class _Walker:
             head = stream.peek()
             make = next(make for magic, make in _DECOMPRESSORS.items() if head.startswith(magic))
             with make(stream) as plain:
-                inner = _Stream(plain, self._count)
+                inner = Stream(plain, self._count)
                 if self.archive_kind(inner.peek()) != "tar":
                     raise tarfile.ReadError("compressed, but not a tar")
                 yield from self._tar(inner, prefix, depth)
@@ -245,7 +205,7 @@ class _Walker:
                 while inner.read(1 << 20):
                     pass
 
-    def _tar(self, stream: _Stream, prefix: str, depth: int) -> Iterator[Member]:
+    def _tar(self, stream: Stream, prefix: str, depth: int) -> Iterator[Member]:
         # A file can be read in larger pieces than a stream.
         file = stream.rewound()
         with tarfile.open(
@@ -257,26 +217,28 @@ class _Walker:
             for info in tar:
                 name = prefix + printable(info.name.removeprefix("./"))
                 # tarfile would keep every header it has seen.
-                tar.members = []
+                tar.members = []  # type: ignore[attr-defined]
                 if info.isdir():
                     continue
                 if not info.isreg():
                     yield Member(name, None, "not a regular file")
                 else:
-                    member = _Stream(tar.extractfile(info), seekable=bool(file))
+                    content = tar.extractfile(info)
+                    assert content is not None, "of a regular file"
+                    member = Stream(content, seekable=bool(file))
                     yield from self.file(name, member, depth + 1)
             while rest := tar.fileobj.read(_TAR_BUFFER):
                 if rest.strip(b"\0"):
                     raise tarfile.ReadError("there is more after its end mark")
 
-    def _zip(self, stream: _Stream, prefix: str, depth: int) -> Iterator[Member]:
+    def _zip(self, stream: Stream, prefix: str, depth: int) -> Iterator[Member]:
         # A zip's directory is at its end, so it cannot be streamed.
         with tempfile.TemporaryFile(dir=self._scratch) as spool:
             while chunk := stream.read(1 << 20):
                 spool.write(chunk)
             yield from self.zip_file(spool, prefix, depth)
 
-    def zip_file(self, file: BinaryIO, prefix: str, depth: int) -> Iterator[Member]:
+    def zip_file(self, file: IO[bytes], prefix: str, depth: int) -> Iterator[Member]:
         """Hand over the members of a zip that can be sought in."""
         with zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
@@ -290,7 +252,7 @@ class _Walker:
                 else:
                     try:
                         with archive.open(info) as member:
-                            yield from self.file(name, _Stream(member, self._count), depth + 1)
+                            yield from self.file(name, Stream(member, self._count), depth + 1)
                     except (*_DAMAGE, OSError) as error:
                         yield Member(name, None, f"damaged: {_reason(error)}")
 
@@ -309,7 +271,7 @@ class _Walker:
                 else:
                     try:
                         with open(path, "rb") as file:
-                            yield from self.file(name, _Stream(file), 1)
+                            yield from self.file(name, Stream(file), 1)
                     except PermissionError:
                         yield Member(name, None, "not readable")
 
@@ -319,33 +281,6 @@ def source_size(source: Path) -> int:
     if source.is_dir():
         return sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
     return os.stat(source).st_size
-
-
-class CountingReader(io.RawIOBase):
-    """A file that tells how far it has been read."""
-
-    def __init__(self, file: BinaryIO, advance: Callable[[int], object]):
-        """Call `advance` with the number of bytes after each read."""
-        super().__init__()
-        self._file, self._advance = file, advance
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Seek in the file."""
-        return self._file.seek(offset, whence)
-
-    def read(self, size: int = -1) -> bytes:
-        """Read like the file, and report it."""
-        data = self._file.read(size)
-        self._advance(len(data))
-        return data
 
 
 def iterate_members(
@@ -375,9 +310,9 @@ def iterate_members(
             return
         walker = _Walker(source_size(source), scratch)
         with open(source, "rb") as file:
-            stream = _Stream(CountingReader(file, advance), seekable=True)
+            stream = Stream(CountingReader(file, advance), seekable=True)
             head = stream.peek()
-            empty_tar = len(head) == _HEAD and not head.strip(b"\0")
+            empty_tar = len(head) == HEAD_BYTES and not head.strip(b"\0")
             kind = "tar" if empty_tar else walker.archive_kind(head)
             if kind == "zip":
                 file.seek(0)

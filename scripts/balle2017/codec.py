@@ -99,7 +99,8 @@ class Codec:
         latents = self.latents(pixels)
         payload = self._coder.compress(latents).numpy()[0]
         height, width, _ = pixels.shape
-        shape = tuple(int(side) for side in latents.shape[1:])
+        _, rows, columns, channels = latents.shape
+        shape = rows, columns, channels
         return Bitstream(self.model.model_id, width, height, shape, payload).to_bytes()
 
     def decompress(self, data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -140,8 +141,9 @@ class Codec:
     def estimated_bits(self, pixels: np.ndarray) -> float:
         """Return the rate in bits that the prior gives the rounded latents."""
         latents = self.latents(pixels)
+        _, rows, columns, _ = latents.shape
 
         def estimate(row: Span, column: Span) -> float:
             return float(self._rate(latents[:, row.given(), column.given()])[0])
 
-        return sum(self._for_tiles(latents.shape[1:3], estimate))
+        return sum(self._for_tiles((rows, columns), estimate))

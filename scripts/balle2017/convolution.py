@@ -69,7 +69,7 @@ def _precise(convolve: Callable, gradient: Callable, dtype: tf.DType) -> Callabl
     """
 
     @tf.custom_gradient
-    def apply(x: tf.Tensor, kernel: tf.Tensor):
+    def apply(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         def grad(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             dx, dkernel = gradient(*(tf.cast(value, dtype) for value in (x, kernel, dy)))
             return tf.cast(dx, tf.float32), tf.cast(dkernel, tf.float32)

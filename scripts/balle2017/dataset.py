@@ -43,7 +43,7 @@ def pixel_hash(pixels: np.ndarray) -> str:
     """
     height, width, _ = pixels.shape
     digest = xxhash.xxh3_128(f"{width}x{height}:".encode())
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
 
 
@@ -69,7 +69,7 @@ class ShardWriter:
             # Unbuffered: pictures are large, and fsync must see all of them.
             self._file = open(self._folder / self._name, "wb", buffering=0)  # noqa: SIM115
         offset = self._file.tell()
-        self._file.write(np.ascontiguousarray(pixels))
+        self._file.write(np.ascontiguousarray(pixels).data)
         return self._name, offset
 
     def _end_shard(self) -> None:

@@ -106,8 +106,8 @@ def _all_rows(
 class _Sample:
     """The `max_images` members with the lowest hash of (seed, bytes), spooled to disk."""
 
-    def __init__(self, folder: Path, settings: ExtractSettings):
-        self._folder, self._settings = folder / "spool", settings
+    def __init__(self, folder: Path, count: int, seed: int):
+        self._folder, self._count, self._seed = folder / "spool", count, seed
         self._folder.mkdir()
         self._heap: list[tuple[int, str]] = []
         self._kept: dict[str, Row] = {}
@@ -115,9 +115,9 @@ class _Sample:
     def offer(self, row: Row, data: bytes) -> str:
         """Keep a member if it belongs to the sample so far; return its hash."""
         digest = hashlib.sha256(data).hexdigest()
-        key = hashlib.sha256(f"{self._settings.seed}:{digest}".encode()).hexdigest()
+        key = hashlib.sha256(f"{self._seed}:{digest}".encode()).hexdigest()
         entry = (-int(key, 16), digest)
-        full = len(self._heap) >= self._settings.max_images
+        full = len(self._heap) >= self._count
         if digest in self._kept or (full and entry < self._heap[0]):
             return digest
         (self._folder / digest).write_bytes(data)
@@ -139,10 +139,15 @@ class _Sample:
 
 
 def _sampled_rows(
-    members: Iterable[Member], store: _Store, settings: ExtractSettings, threads: int, folder: Path
+    members: Iterable[Member],
+    store: _Store,
+    settings: ExtractSettings,
+    count: int,
+    threads: int,
+    folder: Path,
 ) -> Iterator[Row]:
-    """Yield the rows of all members; only the sampled ones are decoded and stored."""
-    sample = _Sample(folder, settings)
+    """Yield the rows of all members; only the `count` sampled ones are decoded and stored."""
+    sample = _Sample(folder, count, settings.seed)
     spooled_rows = folder / "rows.jsonl"
     with open(spooled_rows, "w", encoding="utf-8") as file:
         for index, member in enumerate(members):
@@ -159,6 +164,7 @@ def _sampled_rows(
     sampled = {
         row["index"]: store.add({"name": row["name"]}, prepared)
         for row, prepared in _in_order(sample.jobs(), settings, threads)
+        if prepared is not None
     }
     with open(spooled_rows, encoding="utf-8") as file:
         for index, line in enumerate(file):
@@ -199,7 +205,8 @@ def extract_archives(
         total = sum(source_size(source) for source in sources)
         progress = ByteProgress(total, log)
         store = _Store(partial)
-        counts, reasons = Counter(), Counter()
+        counts: Counter[str] = Counter()
+        reasons: Counter[str] = Counter()
 
         def counted(rows: Iterable[Row]) -> Iterator[Row]:
             for row in rows:
@@ -213,7 +220,7 @@ def extract_archives(
         if settings.max_images is None:
             rows = _all_rows(members, store, settings, threads)
         else:
-            rows = _sampled_rows(members, store, settings, threads, partial)
+            rows = _sampled_rows(members, store, settings, settings.max_images, threads, partial)
         write_table(partial / "manifest.csv", MANIFEST_COLUMNS, counted(rows))
         store.close()
         progress.close()

@@ -95,7 +95,9 @@ class GDN(tf.Module):
         normalization = self.beta() + tf.linalg.matmul(magnitude, self.gamma())
         return tf.reduce_mean(1 - self.beta() / normalization)
 
-    def _with_gradient(self, x: tf.Tensor, bias: tf.Tensor, beta: tf.Tensor, gamma: tf.Tensor):
+    def _with_gradient(
+        self, x: tf.Tensor, bias: tf.Tensor, beta: tf.Tensor, gamma: tf.Tensor
+    ) -> tuple[tf.Tensor, Callable]:
         channels = gamma.shape[0]
         magnitude = self._passes["magnitude"](x, bias)
         product = tf.nn.conv2d(magnitude, gamma[None, None], 1, "VALID")

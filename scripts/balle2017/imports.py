@@ -27,7 +27,8 @@ def _imported_modules(path: Path) -> set[Path]:
 
 def import_closure(script: Path) -> list[Path]:
     """Return the package files that `script` imports, directly or not, sorted."""
-    pending, found = {Path(script)}, set()
+    pending = {Path(script)}
+    found: set[Path] = set()
     while pending:
         new = _imported_modules(pending.pop()) - found
         found |= new

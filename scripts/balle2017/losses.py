@@ -1,5 +1,6 @@
 """The rate-distortion loss (paper, equation 9, with bits per pixel as the rate)."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -54,7 +55,7 @@ def mean_squared_error(original: tf.Tensor, centred: tf.Tensor, fused: bool) -> 
     passes = _PASSES[fused]
 
     @tf.custom_gradient
-    def apply(centred: tf.Tensor):
+    def apply(centred: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         def grad(dy: tf.Tensor) -> tf.Tensor:
             factor = dy * (2 * _PIXEL_RANGE) / tf.size(centred, tf.float32)
             return passes["gradient"](original, centred, factor)

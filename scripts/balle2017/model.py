@@ -43,7 +43,7 @@ def _rounded(latents: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
 
 
 @tf.custom_gradient
-def _straight_through(latents: tf.Tensor, offset: tf.Tensor):
+def _straight_through(latents: tf.Tensor, offset: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """Return `_rounded` latents, with the gradient of latents that were not."""
     return _rounded(latents, offset), lambda gradient: (gradient, None)
 

@@ -55,6 +55,7 @@ class Monitor:
             row: of the history.
             pairs: originals beside reconstructions, uint8 [height, width, 3].
         """
+        assert self._writer is not None, "not started"
         with self._writer.as_default(row["step"]):
             for name in _SCALARS:
                 tf.summary.scalar(f"train/{name}", row[name])

@@ -63,12 +63,13 @@ def uniform(seed: int, digest: str) -> float:
 
 def _reduce(pixels: np.ndarray, digest: str, settings: ExtractSettings) -> tuple[np.ndarray, float]:
     """Scale a picture down by its own random factor."""
+    assert settings.downscale is not None
     height, width, _ = pixels.shape
     low, high = settings.downscale
     factor = low + (high - low) * uniform(settings.seed, digest)
     factor = min(1.0, max(factor, settings.min_size / min(height, width)))
-    size = tuple(max(settings.min_size, round(side * factor)) for side in (width, height))
-    image = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+    width, height = (max(settings.min_size, round(side * factor)) for side in (width, height))
+    image = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
     return np.asarray(image), factor
 
 

@@ -11,6 +11,8 @@ Shapes: a value [channels, n]; units [channels, k, 2, n], for values + 1/2 and
 values - 1/2; a matrix [channels, outputs, inputs]; bias and factor [channels, k, 1].
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from balle2017.passes import plain_and_compiled
@@ -124,7 +126,7 @@ def nats(values: tf.Tensor, parameters: list[tf.Tensor], fused: bool) -> tf.Tens
     passes = _PASSES[fused]
 
     @tf.custom_gradient
-    def apply(values: tf.Tensor, *parameters: tf.Tensor):
+    def apply(values: tf.Tensor, *parameters: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         first, second, last = parameters[:3], parameters[3:6], parameters[6:]
         h_0 = passes["first_layer"](values, *first)
         h_1 = passes["layer"](h_0, *second)

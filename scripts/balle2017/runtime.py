@@ -50,7 +50,8 @@ def configure(threads: int, device: str, seed: int = 0, operations: int | None =
 
 def cpu_model() -> tuple[str, frozenset[str]]:
     """Return the processor's name and feature flags, as Linux tells them."""
-    name, flags = "unknown", frozenset()
+    name = "unknown"
+    flags: frozenset[str] = frozenset()
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "model name":

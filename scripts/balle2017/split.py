@@ -1,6 +1,7 @@
 """Divide a dataset into training and validation images, by content."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class SplitResult:
 
 
 def split_images(
-    manifest: Path, out: Path, val_split: float, seed: int, test_images: list[Path] = ()
+    manifest: Path, out: Path, val_split: float, seed: int, test_images: Sequence[Path] = ()
 ) -> SplitResult:
     """Divide images by their pixels' hash and the seed alone.
 

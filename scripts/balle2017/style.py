@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -37,7 +38,7 @@ _LABELS = {
 }
 
 # The same input gives the same bytes: no date, no random ids.
-_DETERMINISTIC = {"svg.hashsalt": "balle2017", "svg.fonttype": "none"}
+_DETERMINISTIC: dict[Any, Any] = {"svg.hashsalt": "balle2017", "svg.fonttype": "none"}
 
 
 def line_style(index: int) -> tuple[str, str]:

@@ -2,8 +2,8 @@
 
 import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -203,17 +203,21 @@ class Trainer:
         result = RateDistortion(*(float(value) for value in result))
         if not math.isfinite(result.loss):
             raise DivergedError(f"the loss became {result.loss} at step {number}")
-        if self._average and number % _AVERAGE_EVERY == _AVERAGE_EVERY - 1:
+        average_decay = self.settings.average_decay
+        if average_decay is not None and number % _AVERAGE_EVERY == _AVERAGE_EVERY - 1:
             # The average of few weights is a short one, so that it forgets the start.
             updates = number // _AVERAGE_EVERY
-            decay = min(self.settings.average_decay**_AVERAGE_EVERY, updates / (updates + 10))
+            decay = min(average_decay**_AVERAGE_EVERY, updates / (updates + 10))
             self._average_step(tf.constant(decay, tf.float32))
         self.sums += result
         self.step = number + 1
         return result
 
-    def _validate_batch(self, patches: tf.Tensor, offset: tf.Tensor):
-        gdns, shares = self._float32.gdn_inputs(), {}
+    def _validate_batch(
+        self, patches: tf.Tensor, offset: tf.Tensor
+    ) -> tuple[RateDistortion, tf.Tensor, dict[str, tf.Tensor]]:
+        gdns = self._float32.gdn_inputs()
+        shares: dict[str, tf.Tensor] = {}
 
         def watch(name: str, value: tf.Tensor) -> tf.Tensor:
             if name in gdns:
@@ -227,7 +231,7 @@ class Trainer:
         result = rate_distortion_loss(mse, bits, shape[1] * shape[2], self.settings.lambda_rd)
         return result, reconstruction, shares
 
-    def validate(self, patches: Sequence[np.ndarray], keep: int = 0) -> Validation:
+    def validate(self, patches: np.ndarray, keep: int = 0) -> Validation:
         """Measure hard-quantized loss in float32, and reconstruct the first `keep` patches.
 
         Args:
@@ -246,7 +250,8 @@ class Trainer:
 
     def _measure(self, batches: Iterable[np.ndarray], keep: int) -> Validation:
         offset = tf.constant(self._float32.prior.quantization_offset())
-        sums, shares, kept, count = np.zeros(3), Counter(), [], 0
+        sums, kept, count = np.zeros(3), [], 0
+        shares: defaultdict[str, float] = defaultdict(float)
         for batch in batches:
             result, reconstruction, batch_shares = self._validation_step(tf.constant(batch), offset)
             sums += np.array([float(value) for value in result]) * len(batch)

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -298,7 +298,7 @@ class _Run:
         """Return the result of the best weights on the test images, or on the validation."""
         if self.test_images:
             source, count = str(self.options.test_dir), len(self.test_images)
-            pictures = (read_image(path) for path in self.test_images)
+            pictures: Iterable[np.ndarray] = (read_image(path) for path in self.test_images)
         else:
             source, count, pictures = "validation", len(self.val_patches), self.val_patches
         result = self.trainer.test(pictures)
