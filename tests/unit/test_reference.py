@@ -1,0 +1,75 @@
+"""The committed reference: its models give its numbers, and the documents show them."""
+
+import shutil
+
+import pandas as pd
+import pytest
+from balle2017 import runtime
+from balle2017.aggregation import bd_table, read_rd, summary_text
+from balle2017.files import read_json, read_table
+from helpers import ROOT, run_script
+
+REFERENCE = ROOT / "docs" / "reference"
+PRETRAINED = ROOT / "pretrained"
+LAMBDA = "0.0130"
+IMAGES = ("kodim05.png", "kodim13.png", "kodim23.png")
+
+
+def made_by():
+    """The rows of models.csv by lambda."""
+    return {row["model"].split("-")[0]: row for row in read_table(REFERENCE / "models.csv")}
+
+
+def test_a_committed_model_reproduces_its_evaluation(kodak_dir, tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in IMAGES:
+        shutil.copy(kodak_dir / name, tmp_path / "images")
+    done = run_script(
+        *("evaluate", "--model", PRETRAINED / LAMBDA, "--images", tmp_path / "images"),
+        *("--out", tmp_path / "out"),
+    )
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(REFERENCE / "per_image.csv")
+    ours = table[(table["codec"] == "balle2017") & (table["point"] == float(LAMBDA))]
+    published = ours.set_index("image")
+    same_cpu = runtime.cpu_model()[0] == made_by()[LAMBDA]["cpu"]
+    rows = read_table(tmp_path / "out" / "per_image.csv")
+    assert len(rows) == len(IMAGES)
+    for row in rows:
+        expected = published.loc[row["image"]]
+        assert float(row["bpp"]) == pytest.approx(expected["bpp"], rel=1e-3)
+        assert float(row["psnr_rgb"]) == pytest.approx(expected["psnr_rgb"], abs=0.01)
+        if same_cpu:
+            # Elsewhere a sum in another order may round a latent the other way.
+            assert row["file_sha256"] == expected["file_sha256"]
+            assert row["decoded_sha256"] == expected["decoded_sha256"]
+
+
+def test_the_committed_models_are_those_of_the_table():
+    models = made_by()
+    assert sorted(models) == sorted(path.name for path in PRETRAINED.iterdir() if path.is_dir())
+    for name, row in models.items():
+        config = read_json(PRETRAINED / name / "config.json")
+        assert config["model_sha256"] == row["model_sha256"]
+        assert config["lambda_rd"] == float(row["lambda_rd"]) == float(name)
+    size = sum(path.stat().st_size for path in PRETRAINED.rglob("*") if path.is_file())
+    assert size <= 25e6
+
+
+def test_the_guide_shows_what_time_buys():
+    guide = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    for _, row in pd.read_csv(REFERENCE / "rd_over_time.csv").iterrows():
+        assert (
+            f"| {row['minutes']:.1f} | {row['steps']:.0f} | {row['val_loss']:.3f} | "
+            f"{row['bpp']:.4f} | {row['psnr_rgb']:.2f} | {row['jpeg_psnr_rgb']:.2f} | "
+            f"{row['rate_over_published_percent']:.1f} % |"
+        ) in guide
+
+
+def test_the_readme_shows_the_reference():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rd = read_rd(REFERENCE / "rd.csv")
+    summary = (REFERENCE / "summary.txt").read_text(encoding="utf-8")
+    assert summary.startswith(summary_text(rd, bd_table(rd)))
+    assert summary + (REFERENCE / "published.txt").read_text(encoding="utf-8") in readme
+    assert "(docs/reference/rd_curve.png)" in readme
