@@ -67,3 +67,10 @@ def test_conda_environments_have_what_their_scripts_import(name):
 def test_the_running_environment_is_the_locked_one():
     for package in ("snakemake", "tensorflow", "tensorflow-compression", "numpy", "pillow"):
         assert importlib.metadata.version(package) == LOCK[package]
+
+
+def test_the_citation_names_this_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["title"], citation["version"]) == (project["name"], project["version"])
+    assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text()
