@@ -27,7 +27,7 @@ def drawing():
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     text = next(block for block in re.findall(r"```mermaid\n(.*?)```", page, re.S) if "[" in block)
     layers, above = {}, {}
-    for name, label in re.findall(r'^ +(\w+)\["[^<]*<br/>(.*)"\]$', text, re.M):
+    for name, label in re.findall(r'^ +(\w+)\["<b>[^<]*</b>[^<]*<br/>(.*)"\]$', text, re.M):
         above[name] = set()
         for module in re.split(r"[, ]+|<br/>", label):
             if module:
