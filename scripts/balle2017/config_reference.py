@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from balle2017.experiment import BOUNDS
+
 _TITLE = """# The config
 
 Every key of `config.yaml` and of the experiments, from `workflow/schemas/config.schema.yaml`, which
@@ -21,13 +23,6 @@ _NAMES = {
     "array": "a list",
     "object": "a map",
 }
-_BOUNDS = {
-    "minimum": "at least {}",
-    "exclusiveMinimum": "more than {}",
-    "maximum": "at most {}",
-    "exclusiveMaximum": "less than {}",
-    "multipleOf": "a multiple of {}",
-}
 
 
 def allowed_values(schema: Mapping[str, Any]) -> str:
@@ -44,7 +39,7 @@ def allowed_values(schema: Mapping[str, Any]) -> str:
         count = f"{size} " if size is not None and size == schema.get("maxItems") else ""
         text = text.replace(_NAMES["array"], f"a list of {count}numbers")
         schema = schema["items"]
-    bounds = [words.format(schema[name]) for name, words in _BOUNDS.items() if name in schema]
+    bounds = [words.format(schema[name]) for name, words in BOUNDS.items() if name in schema]
     return ", ".join([text, *bounds])
 
 

@@ -14,6 +14,15 @@ from balle2017.errors import InputError
 from balle2017.files import file_name, is_url, sha256_file, sha256_json, write_bytes
 from balle2017.grid import lambda_name
 
+#: What the bounds of a JSON schema ask for, in words.
+BOUNDS = {
+    "minimum": "at least {}",
+    "exclusiveMinimum": "more than {}",
+    "maximum": "at most {}",
+    "exclusiveMaximum": "less than {}",
+    "multipleOf": "a multiple of {}",
+}
+
 
 def _path(error: jsonschema.ValidationError) -> str:
     parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.path)
@@ -31,16 +40,13 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         name = f"{key}.{unknown}".lstrip(".")
         return f"{name} is not a config key; {hint}allowed: {', '.join(known)}"
     shown = json.dumps(value)
+    if error.validator in BOUNDS:
+        return f"{key} is {shown}; it must be {BOUNDS[error.validator].format(rule)}"
     allowed = {
         "type": lambda: error.schema.get(
             "x-allowed", f"a {' or '.join([rule] if isinstance(rule, str) else rule)}"
         ),
         "enum": lambda: f"one of {', '.join(map(str, rule))}",
-        "minimum": lambda: f"at least {rule}",
-        "maximum": lambda: f"at most {rule}",
-        "exclusiveMinimum": lambda: f"more than {rule}",
-        "exclusiveMaximum": lambda: f"less than {rule}",
-        "multipleOf": lambda: f"a multiple of {rule}",
         "minItems": lambda: f"at least {rule} long",
         "minLength": lambda: "given",
         "maxItems": lambda: f"at most {rule} long",

@@ -73,3 +73,10 @@ def test_the_readme_shows_the_reference():
     assert summary.startswith(summary_text(rd, bd_table(rd)))
     assert summary + (REFERENCE / "published.txt").read_text(encoding="utf-8") in readme
     assert "(docs/reference/rd_curve.png)" in readme
+    base = next(row for row in made_by().values() if not row["init_from"])
+    tuned = [float(row["minutes"]) for row in made_by().values() if row["init_from"]]
+    times = (
+        f"{float(base['minutes']):.0f} minutes for the model of lambda {base['lambda_rd']}, and "
+        f"{min(tuned):.0f} to {max(tuned):.0f} minutes for each of the others"
+    )
+    assert times in " ".join(readme.split())

@@ -31,12 +31,14 @@ def results(workflow, experiment="tiny"):
     return workflow.folder / "results" / experiment
 
 
-def test_a_codec_is_measured_alone(finished):
+def test_a_codec_is_measured_without_the_models(finished):
     apply(finished, "codec")
     (text,) = blocks("codec", "yaml")
     codecs = TINY["evaluation"]["codecs"] | yaml.safe_load(text)["evaluation"]["codecs"]
     finished.configure(evaluation={"codecs": codecs})
-    assert "train_model" not in finished.planned()
+    planned = finished.planned()
+    assert planned["evaluate_codec"] == len(codecs)
+    assert not {"train_model", "evaluate_model"} & planned.keys()
     finished.run("aggregate")
     rd = pd.read_csv(results(finished) / "rd.csv").set_index("codec")
     assert sorted(rd.loc["jpeg_progressive", "point"]) == [30, 60, 90]
@@ -45,7 +47,9 @@ def test_a_codec_is_measured_alone(finished):
 
 def test_a_metric_is_in_both_tables(finished):
     apply(finished, "metric")
-    assert "train_model" not in finished.planned()
+    planned = finished.planned()
+    assert planned["evaluate_model"] == len(TINY["lambdas"])
+    assert "train_model" not in planned
     finished.run("aggregate")
     images = pd.read_csv(results(finished) / "per_image.csv")
     assert images["largest_error"].between(1, 255).all()
