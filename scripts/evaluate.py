@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="output folder")
     parser.add_argument("--testset", help="name of the test set (the folder's name)")
     parser.add_argument(
-        "--threads", type=int, default=2, metavar="N", help="tiles at the same time"
+        "--threads", type=cli.positive, default=2, metavar="N", help="tiles at the same time"
     )
     args = parser.parse_args(argv)
 
@@ -22,12 +22,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from balle2017.bitstream import HEADER_BYTES
     from balle2017.codec import Codec
     from balle2017.evaluation import CodecPoint, point_text, run_evaluation
+    from balle2017.grid import MODEL_CODEC
 
     runtime.configure(1, "cpu", operations=args.threads)
     codec = Codec(args.model, args.threads)
     identity = {
         "testset": args.testset or args.images.resolve().name,
-        "codec": "balle2017",
+        "codec": MODEL_CODEC,
         "point": codec.model.config["lambda_rd"],
         "filters": codec.model.config["num_filters"],
         "seed": codec.model.config["seed"],

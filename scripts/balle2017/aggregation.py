@@ -2,7 +2,6 @@
 
 import io
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import bjontegaard
 import numpy as np
 import pandas as pd
 
+from balle2017.curves import curve_names, curves, is_model
 from balle2017.errors import InputError
 from balle2017.files import read_json, write_bytes
 from balle2017.metrics import METRICS
@@ -178,34 +178,10 @@ def bd_table(rd: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=BD_COLUMNS)
 
 
-def curves(rd: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Yield test set, name and rows of every curve in rd.csv."""
-    for testset, frame in rd.groupby("testset", sort=True):
-        names = curve_names(frame)
-        for name in names.unique():
-            yield testset, name, frame[names == name]
-
-
-def curve_names(table: pd.DataFrame) -> pd.Series:
-    """Return the name of the curve that each row of rd.csv, or of per_image.csv, belongs to.
-
-    The models of one seed make one curve if every lambda has one width, as in
-    balle2017-f128-192-s1; otherwise one for each width.
-    """
-    family = ["testset", "codec", "seed"]
-    models = table[table["filters"].notna()]
-    widths = {key: sorted(group.unique()) for key, group in models.groupby(family)["filters"]}
-    of_lambda = models.groupby([*family, "point"])["filters"].nunique()
-    shared = {key for key, most in of_lambda.groupby(family).max().items() if most > 1}
-
-    def name(row: pd.Series) -> str:
-        if pd.isna(row["filters"]):
-            return row["codec"]
-        key = tuple(row[family])
-        own = [row["filters"]] if key in shared else widths[key]
-        return f"{row['codec']}-f{'-'.join(str(int(width)) for width in own)}-s{int(row['seed'])}"
-
-    return table.apply(name, axis=1)
+def bd_text(row: pd.Series) -> str:
+    """Return the BD-rate of a row of bd_rate.csv in words, or why there is none."""
+    value = row["bd_rate_percent"]
+    return f"not defined ({row['reason']})" if pd.isna(value) else f"{value:+.1f} %"
 
 
 def summary_text(rd: pd.DataFrame, bd: pd.DataFrame) -> str:
@@ -229,9 +205,6 @@ def summary_text(rd: pd.DataFrame, bd: pd.DataFrame) -> str:
                 f"{row['psnr_rgb']:>9.2f}{similarity:>9}"
             )
         for _, row in bd[(bd["testset"] == testset) & (bd["metric"] == "psnr_rgb")].iterrows():
-            if row["anchor"] != "jpeg" or not row["codec"].startswith("balle2017"):
-                continue
-            value = row["bd_rate_percent"]
-            delta = f"not defined ({row['reason']})" if pd.isna(value) else f"{value:+.1f} %"
-            lines.append(f"  BD-rate of {row['codec']} against {row['anchor']}, PSNR: {delta}")
+            if row["anchor"] == "jpeg" and is_model(row["codec"]):
+                lines.append(f"  BD-rate of {row['codec']} against jpeg, PSNR: {bd_text(row)}")
     return "\n".join(lines) + "\n"

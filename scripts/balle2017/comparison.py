@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import uniform_filter
 
-from balle2017.aggregation import collect, curve_names
+from balle2017.aggregation import collect
 from balle2017.codecs import CODECS, ImageCodec
+from balle2017.curves import IDENTITY, curve_names
 from balle2017.errors import InputError
 from balle2017.files import atomic_path
 from balle2017.images import list_images, read_image
@@ -116,9 +117,8 @@ class Comparison(NamedTuple):
 
 def _find_curve(rd: pd.DataFrame, evaluation: Path) -> str:
     """Return the name of the curve in rd.csv that has an evaluation's point."""
-    identity = ["testset", "codec", "filters", "seed", "point"]
     point = collect([evaluation / "summary.json"]).iloc[0]
-    found = curve_names(rd)[(rd[identity] == point[identity]).all(axis=1)]
+    found = curve_names(rd)[(rd[IDENTITY] == point[IDENTITY]).all(axis=1)]
     if found.empty:
         raise InputError(f"the results have no row for the evaluation {evaluation}")
     return found.iloc[0]

@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 from balle2017.errors import InputError
 
+#: What the tables call the codec that a trained model is.
+MODEL_CODEC = "balle2017"
+
 #: In a map from lambda to value, the key for all lambdas that have none of their own.
 DEFAULT = "default"
 

@@ -6,15 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from balle2017.aggregation import BD_COLUMNS, BD_METRICS, bd_delta, curves, find_summaries
+from balle2017.aggregation import BD_COLUMNS, BD_METRICS, bd_delta, find_summaries
+from balle2017.curves import IDENTITY, curves, is_model
 from balle2017.decibel import ms_ssim_db
 from balle2017.errors import InputError
 from balle2017.files import read_json
 
 #: What the delta of each image refers to, where the test set was coded with it.
 ANCHOR = "jpeg"
-
-_IDENTITY = ["testset", "codec", "filters", "seed", "point"]
 
 
 def collect_images(folders: list[Path]) -> pd.DataFrame:
@@ -30,7 +29,7 @@ def collect_images(folders: list[Path]) -> pd.DataFrame:
         table = path.with_name("per_image.csv")
         try:
             rows = pd.read_csv(table)
-            points = pd.DataFrame(read_json(path)).reindex(columns=_IDENTITY)
+            points = pd.DataFrame(read_json(path)).reindex(columns=IDENTITY)
             parts.append(points.merge(rows, on="point", validate="one_to_many"))
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{table} is no table of images: {error}") from None
@@ -43,7 +42,7 @@ def collect_images(folders: list[Path]) -> pd.DataFrame:
     )
     # An infinite PSNR is no point of a curve.
     images["psnr_rgb"] = images["psnr_rgb"].mask(np.isinf(images["psnr_rgb"]))
-    return images.sort_values([*_IDENTITY, "image"], ignore_index=True)
+    return images.sort_values([*IDENTITY, "image"], ignore_index=True)
 
 
 def read_images(path: Path) -> pd.DataFrame:
@@ -54,7 +53,7 @@ def read_images(path: Path) -> pd.DataFrame:
     """
     try:
         images = pd.read_csv(path, dtype={"filters": "Int64", "seed": "Int64"})
-        images[[*_IDENTITY, "image", "bpp", "psnr_rgb"]]
+        images[[*IDENTITY, "image", "bpp", "psnr_rgb"]]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} is no table of images: {error}") from None
     return images
@@ -79,7 +78,7 @@ def bd_per_image(images: pd.DataFrame) -> pd.DataFrame:
 def extremes_text(bd: pd.DataFrame) -> str:
     """Return a line for each model that names its best and its worst image."""
     lines = []
-    ours = bd[(bd["metric"] == "psnr_rgb") & bd["codec"].str.startswith("balle2017")]
+    ours = bd[(bd["metric"] == "psnr_rgb") & bd["codec"].map(is_model)]
     for (_, name), frame in ours.dropna(subset=["bd_rate_percent"]).groupby(["testset", "codec"]):
         best, worst = (
             frame.loc[index]

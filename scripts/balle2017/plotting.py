@@ -5,8 +5,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from balle2017.aggregation import curve_names
+from balle2017.curves import curve_names, is_model
 from balle2017.errors import InputError
+from balle2017.grid import MODEL_CODEC
 from balle2017.published import LABELS as PUBLISHED_LABELS
 from balle2017.style import AXES, curve_label, curve_styles, save_figure
 
@@ -34,7 +35,7 @@ def choose_testset(table: pd.DataFrame, testset: str | None) -> pd.DataFrame:
 
 def rate_limit(table: pd.DataFrame) -> float:
     """Return the default right end of the rate axis: 1.15 times the model's largest rate."""
-    ours = table[table["codec"] == "balle2017"]
+    ours = table[table["codec"] == MODEL_CODEC]
     return 1.15 * (ours if len(ours) else table)["bpp"].max()
 
 
@@ -87,7 +88,7 @@ def plot_rd(
 def _draw_curves(axis: plt.Axes, table: pd.DataFrame, names: pd.Series, metric: str) -> None:
     for name, (colour, marker) in curve_styles(names).items():
         curve = table[(names == name) & table[metric].notna()].sort_values("bpp")
-        ours = name.startswith("balle2017")
+        ours = is_model(name)
         axis.plot(
             curve["bpp"],
             curve[metric],

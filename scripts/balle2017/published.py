@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from balle2017.aggregation import BD_COLUMNS, BD_METRICS, bd_delta, curves
+from balle2017.aggregation import BD_COLUMNS, BD_METRICS, bd_delta, bd_text
+from balle2017.curves import curves, is_model
 from balle2017.decibel import ms_ssim_db
 from balle2017.errors import InputError
 
@@ -102,11 +103,9 @@ def published_text(calibration: pd.DataFrame, bd: pd.DataFrame) -> str:
     """Return what the terminal shows of both tables."""
     lines = []
     for _, row in bd[bd["metric"] == "psnr_rgb"].iterrows():
-        if row["anchor"] != "factorized_prior" or not row["codec"].startswith("balle2017"):
-            continue
-        value = row["bd_rate_percent"]
-        delta = f"not defined ({row['reason']})" if pd.isna(value) else f"{value:+.1f} %"
-        lines.append(f"  BD-rate of {row['codec']} against the published factorized prior: {delta}")
+        if row["anchor"] == "factorized_prior" and is_model(row["codec"]):
+            against = f"BD-rate of {row['codec']} against the published factorized prior"
+            lines.append(f"  {against}: {bd_text(row)}")
     for _, row in calibration[calibration["metric"] == "psnr_rgb"].iterrows():
         lines.append(
             f"  {row['codec']} and the published {row['published']}: "

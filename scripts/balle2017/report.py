@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from balle2017.aggregation import curve_names
 from balle2017.comparison import Comparison
+from balle2017.curves import curve_names, is_model
 from balle2017.plotting import rate_limit
 from balle2017.published import LABELS as PUBLISHED_LABELS
 from balle2017.style import AXES, curve_label, curve_styles
@@ -34,8 +34,8 @@ def summary_sentences(rd: pd.DataFrame, bd: pd.DataFrame) -> list[str]:
     counts = rd.groupby("testset")["n_images"].max()
     labels = {anchor: curve_label(anchor) for anchor in bd["anchor"].unique()} | PUBLISHED_LABELS
     sentences = []
-    ours = bd[(bd["metric"] == "psnr_rgb") & bd["codec"].str.startswith("balle2017")]
-    ours = ours[~ours["anchor"].str.startswith("balle2017")].sort_values("bd_rate_percent")
+    ours = bd[(bd["metric"] == "psnr_rgb") & bd["codec"].map(is_model)]
+    ours = ours[~ours["anchor"].map(is_model)].sort_values("bd_rate_percent")
     for (testset, codec), rows in ours.groupby(["testset", "codec"]):
         known = rows.dropna(subset=["bd_rate_percent"])
         amounts = [

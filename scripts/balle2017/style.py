@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib as mpl
 
+from balle2017.curves import is_model, widths_and_seed
 from balle2017.files import atomic_path
 
 mpl.use("agg")
@@ -50,16 +51,16 @@ def line_style(index: int) -> tuple[str, str]:
 
 def curve_label(name: str) -> str:
     """Return what a legend calls a curve of rd.csv."""
-    if not name.startswith("balle2017-"):
+    if not is_model(name):
         return _LABELS.get(name, name)
-    filters, seed = name.removeprefix("balle2017-f").split("-s")
-    filters = " and ".join(filters.split("-"))
-    return f"Ballé 2017, {filters} filters" + ("" if seed == "1" else f", seed {seed}")
+    widths, seed = widths_and_seed(name)
+    filters = " and ".join(map(str, widths))
+    return f"Ballé 2017, {filters} filters" + ("" if seed == 1 else f", seed {seed}")
 
 
 def curve_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Return colour and marker of each curve, the model's first."""
-    order = sorted(set(names), key=lambda name: (not name.startswith("balle2017"), name))
+    order = sorted(set(names), key=lambda name: (not is_model(name), name))
     return {name: line_style(index) for index, name in enumerate(order)}
 
 
