@@ -19,7 +19,8 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 from balle2017.aggregation import collect, write_frame
-from balle2017.files import read_table
+from balle2017.files import read_json, read_table
+from balle2017.find_model import find_model, read_config
 from balle2017.published import read_published
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,8 +28,10 @@ PUBLISHED = ROOT / "workflow" / "resources" / "published_kodak.csv"
 
 
 def evaluate(model: Path, images: Path, out: Path) -> pd.Series:
-    """Return the point of a model's curve; evaluated once."""
-    if not (out / "summary.json").is_file():
+    """Return the point of a model's curve; evaluated once for each model."""
+    summary = out / "summary.json"
+    wanted = read_config(find_model(model))["model_sha256"]
+    if not summary.is_file() or read_json(summary)[0]["model_sha256"] != wanted:
         command = [sys.executable, str(ROOT / "scripts" / "evaluate.py")]
         command += ["--model", str(model), "--images", str(images), "--out", str(out)]
         subprocess.run(command, check=True)

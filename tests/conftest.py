@@ -55,5 +55,5 @@ def small_model(tensorflow, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("model")
     network = Balle2017FactorizedPrior(8, latent_gain=20)
-    save_model(folder, network, {"lambda_rd": 0.01, "seed": 7})
+    save_model(folder, network, lambda_rd=0.01, seed=7)
     return folder

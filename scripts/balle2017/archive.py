@@ -32,6 +32,9 @@ MAX_MEMBER_BYTES = 256 * 1024 * 1024
 #: How many archives may be nested in one another.
 MAX_DEPTH = 4
 
+#: Reasons of members that are no picture lost.
+NO_PICTURE = ("hidden file", "not a regular file")
+
 # An archive may expand to this many times its size, and a gigabyte more.
 MAX_EXPANSION = 100
 _EXPANSION_ALLOWANCE = 1 << 30
@@ -259,7 +262,8 @@ class _Walker:
     def folder(self, folder: Path) -> Iterator[Member]:
         """Hand over the files below a folder, one subfolder after the other."""
         root = folder.resolve()
-        for parent, folders, files in os.walk(folder):
+        closed: list[OSError] = []
+        for parent, folders, files in os.walk(folder, onerror=closed.append):
             folders.sort()
             links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
             for path in (Path(parent) / name for name in sorted(files + links)):
@@ -274,6 +278,9 @@ class _Walker:
                             yield from self.file(name, Stream(file), 1)
                     except PermissionError:
                         yield Member(name, None, "not readable")
+        for error in closed:
+            name = printable(Path(error.filename).relative_to(folder).as_posix())
+            yield Member(f"{name}/", None, "not readable")
 
 
 def source_size(source: Path) -> int:

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from balle2017.errors import DamagedFileError, InputError
-from balle2017.files import read_json, write_json
-from balle2017.find_model import find_model
+from balle2017.files import write_json
+from balle2017.find_model import find_model, read_config
 from balle2017.model import Balle2017FactorizedPrior
 from balle2017.packing import pack_weights, unpack_weights
 from balle2017.tensors import load_tensors, save_tensors
@@ -28,21 +28,24 @@ class TrainedModel:
         tables: `FactorizedPrior.coding_tables()` of the export.
         model_id: 8 bytes that name weights and tables; every bitstream carries them.
         config: content of config.json.
+        folder: that holds both files.
     """
 
     network: Balle2017FactorizedPrior
     tables: dict[str, np.ndarray]
     model_id: bytes
     config: dict
+    folder: Path
 
 
-def save_model(folder: Path, network: Balle2017FactorizedPrior, config: dict) -> str:
+def save_model(folder: Path, network: Balle2017FactorizedPrior, lambda_rd: float, seed: int) -> str:
     """Write weights and coding tables, then config.json; return the model's SHA-256.
 
     Args:
         folder: receives `model.safetensors` and `config.json`.
         network: its prior's coding tables are built here, once and for all.
-        config: further JSON entries for config.json, such as lambda_rd.
+        lambda_rd: that it was trained for.
+        seed: of the training.
     """
     variables = network.named_variables()
     weights = {name: variable.numpy() for name, variable in variables.items()}
@@ -56,7 +59,8 @@ def save_model(folder: Path, network: Balle2017FactorizedPrior, config: dict) ->
     digest = save_tensors(folder / "model.safetensors", arrays, description)
     # config.json is small, so it also stands for the weights where Snakemake
     # compares files by content.
-    write_json(folder / "config.json", {**description, **config, "model_sha256": digest})
+    own = {"lambda_rd": lambda_rd, "seed": seed, "model_sha256": digest}
+    write_json(folder / "config.json", description | own)
     return digest
 
 
@@ -67,15 +71,13 @@ def load_model(folder: Path) -> TrainedModel:
         InputError: no model there, or it is damaged or does not fit its config.json.
     """
     folder = find_model(folder)
+    config = read_config(folder)
     path = folder / "model.safetensors"
     try:
-        config = read_json(folder / "config.json")
         arrays, description, digest = load_tensors(path)
-    except ValueError as error:
-        raise InputError(f"{folder / 'config.json'} is not valid JSON: {error}") from None
     except DamagedFileError as error:
         raise InputError(str(error)) from None
-    if description.get("format") != FORMAT or config.get("model_sha256") != digest:
+    if description.get("format") != FORMAT or config["model_sha256"] != digest:
         raise InputError(f"{path} does not belong to the config.json beside it")
     num_filters = int(description["num_filters"])
     try:
@@ -88,7 +90,7 @@ def load_model(folder: Path) -> TrainedModel:
         name: _checked(arrays, f"coding/{name}", None, dtype, path)
         for name, dtype in TABLES.items()
     }
-    return TrainedModel(network, tables, bytes.fromhex(digest)[:8], config)
+    return TrainedModel(network, tables, bytes.fromhex(digest)[:8], config, folder)
 
 
 def assign_variables(

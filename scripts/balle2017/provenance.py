@@ -15,7 +15,7 @@ _PACKAGES = ("tensorflow", "tensorflow-compression", "numpy")
 def code_sha256(module: Path) -> str:
     """Return the hash of a module and all package files that it imports."""
     digest = hashlib.sha256()
-    for path in import_closure(module):
+    for path in [module, *import_closure(module)]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -1,12 +1,15 @@
 """A test set from an archive: a folder of PNGs, every picture of it or none."""
 
+import itertools
 import os
 import shutil
 from pathlib import Path
 
 from PIL import Image
 
+from balle2017.archive import NO_PICTURE
 from balle2017.dataset import ImageStore
+from balle2017.errors import InputError
 from balle2017.extraction import extract_archives
 from balle2017.files import file_name, read_table, write_table
 from balle2017.preparation import ExtractSettings
@@ -25,15 +28,20 @@ def unpack_test_images(archive: Path, out: Path) -> int:
         out: the folder; an earlier one is replaced.
 
     Raises:
-        InputError: see `extract_archives`; or a picture cannot be decoded: a mean
-            over the others would be another test set's.
+        InputError: see `extract_archives`; or a member cannot be read or decoded: a
+            mean over the others would be another test set's.
     """
     work = out.with_name(f".{out.name}.partial")
     shutil.rmtree(work, ignore_errors=True)
     try:
         extract_archives([archive], work, ExtractSettings(min_size=1, max_rejected=0))
-        rows = [row for row in read_table(work / "manifest.csv") if row["status"] == "accepted"]
-        rows = [{key: row[key] for key in _LIST_COLUMNS} for row in rows]
+        manifest = read_table(work / "manifest.csv")
+        for row in manifest:
+            # Without a hash its bytes were never seen.
+            if not row["sha256"] and row["reason"] not in NO_PICTURE:
+                raise InputError(f"{archive}: {row['name']}: {row['reason']}")
+        accepted = (row for row in manifest if row["status"] == "accepted")
+        rows = [{key: row[key] for key in _LIST_COLUMNS} for row in accepted]
         # Beside the shards, which it names.
         listed = work / "images" / "list.csv"
         write_table(listed, _LIST_COLUMNS, rows)
@@ -42,10 +50,9 @@ def unpack_test_images(archive: Path, out: Path) -> int:
         pictures.mkdir()
         for index, name in enumerate(store.names):
             stem = file_name(Path(name).stem)
-            path = pictures / f"{stem}.png"
-            if path.exists():
-                path = pictures / f"{stem}-{index}.png"
-            Image.fromarray(store[index]).save(path)
+            names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+            paths = (pictures / f"{free}.png" for free in names)
+            Image.fromarray(store[index]).save(next(p for p in paths if not p.exists()))
         shutil.rmtree(out, ignore_errors=True)
         os.replace(pictures, out)
     finally:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,12 @@ from balle2017.callbacks import ImageLoggingCallback, KeepLastNCheckpoints
 from balle2017.data import create_train_val_datasets
 from balle2017.decibel import psnr_db
 from balle2017.errors import DivergedError, InputError, Interrupted
-from balle2017.files import read_json, write_json, write_table
+from balle2017.files import write_json, write_table
 from balle2017.find_model import nearest_model
 from balle2017.images import list_images, read_image
 from balle2017.interruption import Termination, resume
 from balle2017.model import Balle2017FactorizedPrior
-from balle2017.model_io import load_model, save_model
+from balle2017.model_io import TrainedModel, load_model, save_model
 from balle2017.monitor import Monitor
 from balle2017.provenance import code_sha256, data_record, machine_record
 from balle2017.settings import TrainingSettings
@@ -106,10 +107,10 @@ def train(
     options.checkpoint_dir.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(options.checkpoint_dir / "lock")
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except filelock.Timeout:
         raise InputError(f"another process is training in {options.checkpoint_dir}") from None
-    with lock, gpus.claimed(settings.device, monitor.line):
+    with held, gpus.claimed(settings.device, monitor.line):
         device = runtime.configure(settings.threads, settings.device, settings.seed)
         policy = runtime.resolve_policy(settings.precision_policy, device)
         monitor.line(f"device: {device}, {settings.threads} thread(s), precision {policy}")
@@ -135,11 +136,11 @@ class _Run:
     ):
         start = None
         if settings.init_from is not None:
-            start = nearest_model(
-                Path(settings.init_from), settings.lambda_rd, settings.num_filters
-            )
+            folder = Path(settings.init_from)
+            wanted = settings.lambda_rd, settings.num_filters, settings.num_latents
+            start = load_model(nearest_model(folder, *wanted))
             if settings.num_latents is None:
-                latents = read_json(start / "config.json")["num_latents"]
+                latents = start.network.num_latents
                 settings = dataclasses.replace(settings, num_latents=latents)
         self.settings, self.options, self.monitor = settings, options, monitor
         self.device, self.policy = device, policy
@@ -173,6 +174,8 @@ class _Run:
         else:
             # The newest is the one with the highest step: old ones would win.
             self.checkpoints.clear()
+        if self.trainer.step == 0:
+            self._remove_leftovers()
         self.dataset, self.val_patches = create_train_val_datasets(
             train_list, val_list, settings, self.trainer.step
         )
@@ -180,20 +183,28 @@ class _Run:
             self.dataset = self.dataset.apply(tf.data.experimental.prefetch_to_device("/GPU:0"))
         self.clock = time.monotonic()
 
-    def _start_from(self, folder: Path) -> None:
-        """Take over the weights of the model in `folder`."""
+    def _start_from(self, model: TrainedModel) -> None:
+        """Take over the weights of a trained model."""
         network, lambda_rd = self.trainer.network, self.settings.lambda_rd
-        model = load_model(folder)
         try:
             weights = starting_weights(model, lambda_rd, network.num_filters, network.num_latents)
         except InputError as error:
-            raise InputError(f"init_from is {folder}: {error}") from None
-        self.trainer.assign_weights(weights, folder)
+            raise InputError(f"init_from is {model.folder}: {error}") from None
+        self.trainer.assign_weights(weights, model.folder)
         self.monitor.line(
-            f"starting from {folder}, trained for lambda {model.config['lambda_rd']:g}"
+            f"starting from {model.folder}, trained for lambda {model.config['lambda_rd']:g}"
         )
         # What counts is the model, not where it lies.
         self.fingerprint["init_from"] = model.config["model_sha256"]
+
+    def _remove_leftovers(self) -> None:
+        """Delete what an earlier run left in the same folder, and this one may not replace."""
+        folder = self.options.save_dir
+        for snapshot in folder.glob("snapshots/epoch-*/model.safetensors"):
+            shutil.rmtree(snapshot.parent)
+        for pattern in ("images/epoch-*-*.png", "tensorboard/events.out.tfevents.*"):
+            for path in folder.glob(pattern):
+                path.unlink()
 
     def finish(self) -> dict:
         """Train to the end and export."""
@@ -312,8 +323,10 @@ class _Run:
         }
 
     def _save_model(self, folder: Path, network: Balle2017FactorizedPrior) -> str:
-        config = {"lambda_rd": self.settings.lambda_rd, "seed": self.settings.seed}
-        return save_model(self.options.save_dir / folder, network, config)
+        settings = self.settings
+        return save_model(
+            self.options.save_dir / folder, network, settings.lambda_rd, settings.seed
+        )
 
     def _export(self) -> dict:
         """Write the best model and what made it; clear the checkpoints if asked to."""

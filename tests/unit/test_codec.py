@@ -67,7 +67,7 @@ def test_decompress_goes_on_past_bad_files(codec, small_model, tmp_path):
 
 
 def test_another_model_is_refused(codec, tmp_path):
-    save_model(tmp_path, Balle2017FactorizedPrior(8), {"lambda_rd": 0.01, "seed": 1})
+    save_model(tmp_path, Balle2017FactorizedPrior(8), lambda_rd=0.01, seed=1)
     with pytest.raises(DamagedFileError, match="made by another model"):
         Codec(tmp_path).decompress(codec.compress(make_picture(5)))
 
@@ -85,7 +85,7 @@ def test_absurd_dimensions_are_refused(codec):
 def test_infinite_latents_are_refused(tensorflow, tmp_path):
     network = Balle2017FactorizedPrior(8)
     network.named_variables()["analysis/gdn_0/bias"].assign(np.full(8, np.nan, np.float32))
-    save_model(tmp_path, network, {"lambda_rd": 0.01, "seed": 1})
+    save_model(tmp_path, network, lambda_rd=0.01, seed=1)
     with pytest.raises(ValueError, match="NaN"):
         Codec(tmp_path).compress(make_picture(5))
 

@@ -288,3 +288,18 @@ def test_a_folder_with_links_and_special_files(extract, tmp_path, picture_folder
     # One of two equal pictures is the duplicate of the other.
     assert rows["in.png"]["reason"] == "duplicate of 0.png"
     assert sum(row["status"] == "accepted" for row in rows.values()) == 5
+
+
+def test_a_folder_that_may_not_be_read_has_a_row(extract, monkeypatch, picture_folder):
+    closed = picture_folder / "closed"
+    closed.mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        # Permissions do not stop root, who may run the tests.
+        if str(path) == str(closed):
+            raise PermissionError(13, "Permission denied", str(closed))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert extract(picture_folder)["closed/"]["reason"] == "not readable"

@@ -18,7 +18,7 @@ def model(tensorflow, tmp_path_factory):
     order = np.random.default_rng(1).permutation(8).astype(np.float32)
     matrix.assign(matrix + 0.3 * order[:, None, None])
     folder = tmp_path_factory.mktemp("model")
-    save_model(folder, network, {"lambda_rd": 0.01})
+    save_model(folder, network, lambda_rd=0.01, seed=1)
     return load_model(folder)
 
 
@@ -96,15 +96,18 @@ def test_what_the_model_lacks_is_refused(model, filters, more):
 
 
 def test_the_model_of_the_nearest_lambda_is_found(tmp_path):
-    for name, lambda_rd, filters in (("a", 0.001, 8), ("b/model", 0.01, 8), ("c", 0.003, 16)):
-        (tmp_path / name).mkdir(parents=True)
-        write_json(
-            tmp_path / name / "config.json", {"lambda_rd": lambda_rd, "num_filters": filters}
-        )
-    assert nearest_model(tmp_path, 0.0035, 8) == tmp_path / "b" / "model"
-    assert nearest_model(tmp_path, 0.003, 8) == tmp_path / "a"
-    assert nearest_model(tmp_path, 1, 16) == tmp_path / "c"
+    models = (("a", 0.001, 8, 8), ("b/model", 0.01, 8, 24), ("c", 0.003, 16, 16))
+    for name, lambda_rd, filters, latents in models:
+        config = {"format": "", "seed": 1, "model_sha256": "", "lambda_rd": lambda_rd}
+        config |= {"num_filters": filters, "num_latents": latents}
+        write_json(tmp_path / name / "config.json", config)
+    assert nearest_model(tmp_path, 0.0035, 8, None) == tmp_path / "b" / "model"
+    assert nearest_model(tmp_path, 0.003, 8, 8) == tmp_path / "a"
+    assert nearest_model(tmp_path, 0.003, 8, 9) == tmp_path / "b" / "model"
+    assert nearest_model(tmp_path, 1, 16, None) == tmp_path / "c"
     # A folder that is a model is that model, whatever its lambda.
-    assert nearest_model(tmp_path / "b", 5, 8) == tmp_path / "b" / "model"
+    assert nearest_model(tmp_path / "b", 5, 8, None) == tmp_path / "b" / "model"
     with pytest.raises(InputError, match="holds no model of 4 filters, nor folders"):
-        nearest_model(tmp_path, 0.01, 4)
+        nearest_model(tmp_path, 0.01, 4, None)
+    with pytest.raises(InputError, match="of 8 filters and 32 latents or more, nor folders"):
+        nearest_model(tmp_path, 0.01, 8, 32)

@@ -139,9 +139,16 @@ def test_no_resume_starts_anew_and_old_checkpoints_do_not_win(reference, tmp_pat
     checkpoints.mkdir()
     for path in (out / "checkpoints").glob("*.safetensors"):
         (checkpoints / path.name).write_bytes(path.read_bytes())
+    # Of another run in the same folder, and a picture that is not ours.
+    old = [tmp_path / "snapshots" / "epoch-000009" / "model.safetensors"]
+    old += [tmp_path / "images" / "epoch-0009-0.png", tmp_path / "images" / "own.png"]
+    for path in old:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     arguments = ["--data_dir", pictures, "--save_dir", tmp_path, *TINY, "--epochs", 2]
     done = run_script("train", *arguments, "--no-resume")
     assert done.returncode == 0, done.stderr
+    assert [path for path in old if path.exists()] == [old[2]]
     assert "resumed" not in done.stdout
     names = sorted(path.name for path in checkpoints.glob("*.safetensors"))
     assert names == ["checkpoint-000000005.safetensors", "checkpoint-000000010.safetensors"]

@@ -22,7 +22,7 @@ from workflow_tools import TINY
         ),
         (
             ["--config", "training={init_from: input}"],
-            "input holds no model of 4 filters, nor folders that hold one",
+            "input holds no model of 4 filters and 6 latents or more, nor folders that hold",
         ),
         (
             ["--config", "model={num_latents: {0.01: 6}}"],

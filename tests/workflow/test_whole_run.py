@@ -110,7 +110,7 @@ def test_snakemake_reports_with_captions_and_categories(finished):
     text = (finished.folder / "workflow.html").read_text(encoding="utf-8")
     for category in ("Curves", "Tables", "Training", "Pictures", "Report"):
         assert f'"{category}"' in text
-    for caption in ("means over the test images", "nearest in size", "thin on the training"):
+    for caption in ("means over the test images", "nearest in size", "thin as training sees"):
         assert caption in text
     for name in ("rd_curve.svg", "training_curves.svg", "bd_rate.csv", "100.png"):
         assert name in text
@@ -126,9 +126,15 @@ def test_a_test_set_may_be_an_archive(fresh):
     summary = "results/tiny/my-tests/codecs/jpeg/summary.json"
     fresh.run(summary)
     rows = read_table((fresh.folder / summary).with_name("per_image.csv"))
-    assert {row["image"] for row in rows} == {"a-picture.png", "a-picture-1.png"}
+    assert {row["image"] for row in rows} == {"a-picture.png", "a-picture-2.png"}
     assert "Nothing to be done" in fresh.run(summary)
     with zipfile.ZipFile(archive, "a") as file:
         file.writestr("broken.png", path.read_bytes()[:1000])
     output = fresh.run(summary, status=1)
     assert "were rejected (1 truncated" in output
+
+
+def test_a_folder_that_is_called_kodak_is_not_held_to_published_curves(fresh):
+    (fresh.folder / "input" / "photographs").rename(fresh.folder / "input" / "kodak")
+    fresh.configure(test_images="input/kodak")
+    assert "compare_published" not in fresh.planned()

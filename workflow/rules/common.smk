@@ -31,20 +31,20 @@ def checked_config():
 
 
 def test_set():
-    """Return the test set's name, its folder, and the record that stands for its files.
+    """Return the test set's name, folder, the record that stands for its files, and archive.
 
-    Of an archive the folder is where its images will be unpacked.
+    The folder is where the images of the archive, if it is one, will be unpacked.
     """
     choice = config["test_images"]
     if choice == "builtin":
-        return choice, "results/builtin/test", "results/builtin/test.sha256"
+        return choice, "results/builtin/test", "results/builtin/test.sha256", None
     if choice == "kodak" and config["kodak"] is None:
-        return choice, "results/kodak", "results/kodak.sha256"
+        return choice, "results/kodak", "results/kodak.sha256", None
     folder = Path(config["kodak"] if choice == "kodak" else choice)
     if choice != "kodak" and folder.is_file():
         name = file_name(folder.name.split(".")[0])
         record = experiment.record_sources([folder], Path("work/sources"))
-        return name, f"results/testsets/{name}", str(record)
+        return name, f"results/testsets/{name}", str(record), choice
     key = "kodak" if choice == "kodak" else "test_images"
     if not folder.is_dir():
         wanted = "a folder" if choice == "kodak" else "a folder or an archive"
@@ -56,6 +56,7 @@ def test_set():
         name,
         str(folder),
         str(experiment.record_sources([folder], Path("work/sources"))),
+        None,
     )
 
 
@@ -84,6 +85,12 @@ def is_fine_tuned(lambda_rd):
     return fine_tuning is not None and lambda_rd != fine_tuning["base_lambda"]
 
 
+def latents(wildcards):
+    """Return the config's number of latents for one model, which may be None."""
+    choice = config["model"]["num_latents"]
+    return grid.value_for(choice, float(wildcards.lambda_rd), "model.num_latents")
+
+
 def train_flags(wildcards):
     """Return the flags of scripts/train.py for one model, without the one it starts from."""
     lambda_rd = float(wildcards.lambda_rd)
@@ -92,13 +99,12 @@ def train_flags(wildcards):
         settings |= {
             k: v for k, v in config["fine_tuning"].items() if k != "base_lambda"
         }
-    latents = grid.value_for(settings["num_latents"], lambda_rd, "model.num_latents")
     return experiment.flags(
         settings
         | {
             "lambda_rd": lambda_rd,
             "num_filters": int(wildcards.filters),
-            "num_latents": latents,
+            "num_latents": latents(wildcards),
             "seed": int(wildcards.seed),
             "init_from": None,
         }
@@ -119,7 +125,8 @@ def starting_model(wildcards):
     folder = config["training"]["init_from"]
     if folder is None:
         return []
-    return str(nearest_model(folder, lambda_rd, filters) / "config.json")
+    start = nearest_model(folder, lambda_rd, filters, latents(wildcards))
+    return str(start / "config.json")
 
 
 def check_models():
@@ -184,7 +191,7 @@ def show_failures():
 try:
     checked_config()
     EXPERIMENT = f"results/{config['experiment']}"
-    TESTSET, TEST_FOLDER, TEST_RECORD = test_set()
+    TESTSET, TEST_FOLDER, TEST_RECORD, TEST_ARCHIVE = test_set()
     SOURCES, SOURCE_RECORD = train_sources()
     FAMILIES = grid.model_families(config)
     check_models()
@@ -204,8 +211,10 @@ MODELS = [model for family in FAMILIES for model in family]
 SHOWN_MODEL = FAMILIES[0][len(FAMILIES[0]) // 2]
 CODECS = config["evaluation"]["codecs"]
 
-# Curves of others, where there are some for the test set.
-PUBLISHED = "workflow/resources/published_kodak.csv" if TESTSET == "kodak" else []
+# Curves of others, where there are some for the test set. A folder that is only called kodak
+# may hold anything.
+IS_KODAK = config["test_images"] == "kodak"
+PUBLISHED = "workflow/resources/published_kodak.csv" if IS_KODAK else []
 
 # The model's wildcards, and its folder.
 MODEL = "{lambda_rd}-f{filters}-s{seed}"

@@ -35,13 +35,13 @@ rule download_kodak:
         " && cp {input.hashes} {output.record}"
 
 
-if Path(config["test_images"]).is_file():
+if TEST_ARCHIVE:
 
     rule unpack_test_images:
         input:
             code=code("unpack_test_images"),
             record=TEST_RECORD,
-            archive=ancient(config["test_images"]),
+            archive=ancient(TEST_ARCHIVE),
         output:
             directory(TEST_FOLDER),
         log:
