@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder with config.json")
     parser.add_argument("--out", type=Path, required=True, help="folder, or one .png file")
     parser.add_argument(
-        "--threads", type=int, default=2, metavar="N", help="tiles at the same time"
+        "--threads", type=cli.positive, default=2, metavar="N", help="tiles at the same time"
     )
     args = parser.parse_args(argv)
     pairs = plan_outputs(args.input, args.out, list_streams, ".png")

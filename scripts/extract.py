@@ -54,7 +54,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--seed", type=int, default=defaults.seed, metavar="N", help="of the sample and the scales"
     )
     parser.add_argument(
-        "--threads", type=int, default=os.cpu_count(), metavar="N", help="decoding threads"
+        "--threads", type=cli.positive, default=os.cpu_count(), metavar="N", help="decoding threads"
     )
     return parser.parse_args(argv)
 

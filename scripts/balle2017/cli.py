@@ -25,6 +25,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
+def positive(text: str) -> int:
+    """Convert an argument to an integer of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
 def run(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
     """Run `main(argv)` and turn the errors a person can act on into one line.
 

@@ -7,6 +7,7 @@ folder without it is not a dataset).
 """
 
 import os
+import resource
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
@@ -69,7 +70,10 @@ class ShardWriter:
             # Unbuffered: pictures are large, and fsync must see all of them.
             self._file = open(self._folder / self._name, "wb", buffering=0)  # noqa: SIM115
         offset = self._file.tell()
-        self._file.write(np.ascontiguousarray(pixels).data)
+        rest = np.ascontiguousarray(pixels).data.cast("B")
+        while rest:
+            # Without a buffer a file may take a part, as of the last bytes of a disk.
+            rest = rest[self._file.write(rest) :]
         return self._name, offset
 
     def _end_shard(self) -> None:
@@ -117,6 +121,10 @@ class ImageStore:
         self.manifest: Path | None = None
         self._pictures: list[np.ndarray] = []
         shards: dict[str, np.memmap] = {}
+        # Each mapped shard keeps a file open, and a large dataset has more shards than the
+        # usual limit, which any process may raise.
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         for row in rows:
             try:
                 width, height, offset = int(row["width"]), int(row["height"]), int(row["offset"])

@@ -178,7 +178,7 @@ def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] = {}
         The record's path, in the format of sha256sum.
 
     Raises:
-        InputError: a path does not exist.
+        InputError: a path does not exist or may not be read.
     """
     files: list[Path] = []
     for path in paths:
@@ -198,7 +198,10 @@ def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] = {}
         status = file.stat()
         stamp = [status.st_size, status.st_mtime_ns]
         entry = cache.get(str(file))
-        digest = entry[1] if entry and entry[0] == stamp else sha256_file(file)
+        try:
+            digest = entry[1] if entry and entry[0] == stamp else sha256_file(file)
+        except PermissionError:
+            raise InputError(f"{file} may not be read; change its permissions or move it") from None
         known[str(file)] = [stamp, digest]
     if known != cache:
         write_bytes(cache_path, json.dumps(known).encode())

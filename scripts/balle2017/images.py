@@ -50,7 +50,10 @@ def _orientation(image: Image.Image) -> int:
     if image.format == "TIFF":
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     exif = Image.Exif()
-    exif.load(image.info.get("exif", b""))
+    try:
+        exif.load(image.info.get("exif", b""))
+    except SyntaxError:
+        return 1  # metadata that nobody can read turns no picture
     return exif.get(ExifTags.Base.Orientation, 1)
 
 
@@ -77,7 +80,7 @@ def _displayed_size(image: Image.Image) -> tuple[int, int]:
     """Return width and height after the EXIF orientation is applied."""
     width, height = image.size
     # Orientations 5 to 8 turn the picture by a quarter.
-    turned = _orientation(image) >= 5
+    turned = 5 <= _orientation(image) <= 8
     return (height, width) if turned else (width, height)
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from balle2017.errors import InputError
 
@@ -103,7 +103,7 @@ class TrainingSettings:
         "precision of the inner layers; auto: the fastest right one on the device",
         choices=PRECISION_POLICIES,
     )
-    seed: int = _setting(1, "seed of weights, patches and quantization noise", min=0)
+    seed: int = _setting(1, "seed of weights, patches and quantization noise", min=0, max=2**32 - 1)
     threads: int = _setting(2, "TensorFlow's threads; the result depends on it", min=1)
     device: str = _setting(
         "auto", "auto: a GPU where there is one; gpu: fail without one", choices=DEVICES
@@ -133,6 +133,8 @@ def _problem(item: dataclasses.Field, value: Any) -> str:
         return f"{item.name} is {value}; it must be finite"
     if "min" in bounds and value < bounds["min"]:
         return f"{item.name} is {value}; it must be at least {bounds['min']}"
+    if "max" in bounds and value > bounds["max"]:
+        return f"{item.name} is {value}; it must be at most {bounds['max']}"
     if "above" in bounds and value <= bounds["above"]:
         return f"{item.name} is {value}; it must be more than {bounds['above']}"
     if "below" in bounds and value >= bounds["below"]:
@@ -156,15 +158,14 @@ def _optional(number: type) -> Callable[[str], Any]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give `parser` a flag for every setting."""
     group = parser.add_argument_group("training")
-    optional = {"num_latents": int, "latent_gain": float, "clip_norm": float}
-    optional |= {"average_decay": float, "init_from": str}
+    types = get_type_hints(TrainingSettings)
     for item in dataclasses.fields(TrainingSettings):
         options: dict[str, Any] = {"default": item.default, "help": item.metadata["help"]}
         if isinstance(item.default, bool):
             options["action"] = argparse.BooleanOptionalAction
         else:
-            number = optional.get(item.name)
-            options["type"] = _optional(number) if number else type(item.default)
+            kind, *none = get_args(types[item.name]) or [types[item.name]]
+            options["type"] = _optional(kind) if none else kind
             options["choices"] = item.metadata.get("choices")
             options["metavar"] = None if options["choices"] else item.metadata.get("metavar", "N")
         group.add_argument(f"--{item.name}", **options)

@@ -50,13 +50,18 @@ def test_kill_and_rerun_give_the_undisturbed_result(data_dir, tmp_path, sampled)
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("sampled", [[], ["--max_images", "60"]], ids=["all", "sampled"])
-def test_a_full_disk_is_one_clear_error(tmp_path, sampled):
+@pytest.mark.parametrize(
+    ("count", "sampled"),
+    [(60, []), (60, ["--max_images", "60"]), (25, [])],
+    ids=["all", "sampled", "in the last picture"],
+)
+def test_a_full_disk_is_one_clear_error(tmp_path, count, sampled):
     """A limit on file sizes stands for the full disk: both fail in write()."""
     source = tmp_path / "a.tar"
-    source.write_bytes(tar_bytes({f"{seed}.png": png(seed, 200, 200) for seed in range(60)}))
+    source.write_bytes(tar_bytes({f"{seed}.png": png(seed, 200, 200) for seed in range(count)}))
     out = tmp_path / "out"
-    limit = 3_000_000
+    # Of the 25th picture a part is written, before the write that fails.
+    limit = 2_950_000
     done = subprocess.run(
         [*SCRIPT, str(source), "--out", str(out), *sampled],
         capture_output=True,

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from balle2017.files import write_json
 from balle2017.imports import import_closure
 from helpers import ROOT, make_picture, run_script
 from PIL import Image
@@ -90,6 +91,12 @@ BAD_INPUT = {
     "no data": ("train", 2, "give either --data_dir"),
     "no folder": ("train", "--data_dir", "{tmp}/none", 2, "does not exist"),
     "patch of 40": ("train", "--data_dir", "{pics}", "--patch_size", "40", 2, "multiple of 16"),
+    "no threads": ("extract", "{pics}", "--out", "{tmp}/o", "--threads", "0", 2, "less than 1"),
+    "seed of 2**32": ("train", "--data_dir", "{pics}", "--seed", "4294967296", 2, "at most"),
+    "model without lambda": (
+        *("train", "--data_dir", "{pics}", "--patch_size", "16", "--save_dir", "{tmp}/o"),
+        *("--init_from", "{tmp}/models", 2, "is no model's: it lacks lambda_rd"),
+    ),
     "lambda of 0": ("train", "--data_dir", "{pics}", "--lambda_rd", "0", 2, "more than 0"),
     "small images": ("train", "--data_dir", "{pics}", "--save_dir", "{tmp}/o", 2, "smaller than"),
     "no GPU": (
@@ -123,6 +130,8 @@ def test_bad_input_is_one_line(case, tmp_path, picture_folder):
     (tmp_path / "text").write_text("only text\n")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_text("only text\n")
+    model = {"format": "x", "num_filters": 8, "num_latents": 8, "seed": 1, "model_sha256": "0"}
+    write_json(tmp_path / "models" / "a" / "config.json", model)
     arguments = [text.format(tmp=tmp_path, pics=picture_folder) for text in arguments]
     done = run_script(script, *arguments)
     assert done.returncode == status, done.stderr

@@ -35,7 +35,13 @@ def config(**changes):
 
 
 @pytest.mark.parametrize(
-    "name", ["config.yaml", "experiments/reference.yaml", "experiments/paper.yaml"]
+    "name",
+    [
+        "config.yaml",
+        "experiments/from_nothing.yaml",
+        "experiments/reference.yaml",
+        "experiments/paper.yaml",
+    ],
 )
 def test_the_configs_that_ship_are_valid(name):
     overlay = yaml.safe_load((ROOT / name).read_text())
@@ -114,9 +120,11 @@ def test_schema_and_training_settings_agree():
         default = defaults[name]
         expected = list(default) if isinstance(default, tuple) else default
         assert slices[name]["default"] == expected, name
-    assert SCHEMA["properties"]["seeds"]["default"] == [TrainingSettings.seed]
+    seeds = SCHEMA["properties"]["seeds"]
+    assert seeds["default"] == [TrainingSettings.seed]
     keys = set(slices) - options
     settings = {item.name: item for item in dataclasses.fields(TrainingSettings)}
+    assert seeds["items"]["maximum"] == settings["seed"].metadata["max"]
     # The grid gives each model its lambda and its seed.
     assert keys == set(settings) - {"lambda_rd", "seed"}
     for name in keys:

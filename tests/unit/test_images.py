@@ -61,6 +61,13 @@ def test_transparency_lies_over_white():
     assert decoded.tolist() == [[[10, 20, 30], [255, 255, 255]]]
 
 
+def test_metadata_that_nobody_can_read_turns_no_picture():
+    pixels = make_picture(1)
+    data = encode(Image.fromarray(pixels), exif=b"Exif\0\0no TIFF header")
+    decoded, _ = decode_image(data)
+    np.testing.assert_array_equal(decoded, pixels)
+
+
 def test_exif_orientation_is_applied():
     pixels = make_picture(2, 20, 30)
     exif = Image.Exif()
