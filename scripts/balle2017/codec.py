@@ -17,7 +17,8 @@ import tensorflow_compression as tfc
 from balle2017.bitstream import MAX_SIDE, Bitstream
 from balle2017.errors import BadImageError, DamagedFileError
 from balle2017.images import MAX_PIXELS
-from balle2017.model import STRIDE, latent_shape
+from balle2017.losses import to_uint8
+from balle2017.model import STRIDE, latent_shape, rounded
 from balle2017.model_io import load_model
 from balle2017.tiles import Span, split_plane
 
@@ -64,11 +65,10 @@ class Codec:
     def _to_pixels(self, latents: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(latents)
         pixels = self._network.synthesize(latents, STRIDE * shape[1], STRIDE * shape[2])
-        return tf.cast(tf.round(tf.clip_by_value(pixels, 0, 255)), tf.uint8)
+        return to_uint8(pixels)
 
     def _estimate_bits(self, latents: tf.Tensor) -> tf.Tensor:
-        rounded = tf.round(latents - self._offset) + self._offset
-        return self._network.prior.bits(rounded)
+        return self._network.prior.bits(rounded(latents, self._offset))
 
     def latents(self, pixels: np.ndarray) -> np.ndarray:
         """Return the float32 latents [1, h, w, channels] of uint8 pixels [height, width, 3].

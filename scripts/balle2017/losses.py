@@ -1,4 +1,4 @@
-"""The rate-distortion loss (paper, equation 9, with bits per pixel as the rate)."""
+"""The rate-distortion loss (paper, section 3, with bits per pixel as the rate)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -28,6 +28,11 @@ def centre(pixels: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 def to_pixels(centred: tf.Tensor) -> tf.Tensor:
     """Invert `centre`, to float32, neither rounded nor clipped."""
     return tf.cast(centred, tf.float32) * _PIXEL_RANGE + _PIXEL_CENTRE
+
+
+def to_uint8(pixels: tf.Tensor) -> tf.Tensor:
+    """Return pixels on 0..255 rounded to 8 bits, clipped."""
+    return tf.cast(tf.round(tf.clip_by_value(pixels, 0, 255)), tf.uint8)
 
 
 def _error(original: tf.Tensor, centred: tf.Tensor) -> tf.Tensor:

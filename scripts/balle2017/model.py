@@ -37,15 +37,15 @@ def latent_shape(height: int, width: int) -> tuple[int, int]:
     return -(-height // STRIDE), -(-width // STRIDE)
 
 
-def _rounded(latents: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+def rounded(latents: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
     """Return latents rounded to integers away from each channel's offset."""
     return tf.round(latents - offset) + offset
 
 
 @tf.custom_gradient
 def _straight_through(latents: tf.Tensor, offset: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    """Return `_rounded` latents, with the gradient of latents that were not."""
-    return _rounded(latents, offset), lambda gradient: (gradient, None)
+    """Return `rounded` latents, with the gradient of latents that were not."""
+    return rounded(latents, offset), lambda gradient: (gradient, None)
 
 
 class _Transform(tf.Module):
@@ -76,7 +76,7 @@ class _Transform(tf.Module):
 
 
 class BalleEncoder(_Transform):
-    """Analysis transform (paper, section 3): three convolutions, GDN between them.
+    """Analysis transform (paper, section 2): three convolutions, GDN between them.
 
     Maps centred pixels in [-1/2, 1/2) as `to_blocks` arranges them, float
     [n, height / 4, width / 4, 48], to float32 latents
@@ -98,7 +98,7 @@ class BalleEncoder(_Transform):
 
 
 class BalleDecoder(_Transform):
-    """Synthesis transform (paper, section 3): the analysis transform mirrored, with IGDN.
+    """Synthesis transform (paper, section 2): the analysis transform mirrored, with IGDN.
 
     Maps latents [n, h, w, num_latents] to blocks of centred pixels [n, 4 h, 4 w, 48].
     """
@@ -185,7 +185,7 @@ class Balle2017FactorizedPrior(tf.Module):
         offset: tf.Tensor | None = None,
         watch: Watch = _unwatched,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Run the relaxed model of training: additive noise instead of rounding (section 3.1).
+        """Run the relaxed model of training: additive noise instead of rounding (section 3).
 
         Args:
             pixels: uint8 [n, height, width, 3], sides multiples of 16.
@@ -220,7 +220,7 @@ class Balle2017FactorizedPrior(tf.Module):
         Returns:
             Float32 reconstruction on 0..255, not clipped, and bits float32 [n].
         """
-        latents = _rounded(self.analyze(pixels, watch), offset)
+        latents = rounded(self.analyze(pixels, watch), offset)
         shape = tf.shape(pixels)
         return self.synthesize(latents, shape[1], shape[2], watch), self.prior.bits(latents)
 

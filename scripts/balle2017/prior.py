@@ -1,4 +1,4 @@
-"""The fully factorized prior over the latents (paper, section 3.1)."""
+"""The fully factorized prior over the latents (paper, section 3)."""
 
 import functools
 import math
@@ -8,6 +8,9 @@ import tensorflow as tf
 import tensorflow_compression as tfc
 
 from balle2017.rate import PARAMETERS, nats
+
+# Bits of the range coder's probabilities.
+_RANGE_CODER_PRECISION = 16
 
 
 class FactorizedPrior(tf.Module):
@@ -57,7 +60,34 @@ class FactorizedPrior(tf.Module):
         variables = self.named_variables()
         return [constraints[name.split("_")[0]](variables[name]) for name in PARAMETERS]
 
-    def coding_tables(self, range_coder_precision: int = 16) -> dict[str, np.ndarray]:
+    # As functions: ten times faster than eagerly, and traced once.
+
+    @functools.cached_property
+    def _tables(self) -> tf.types.experimental.GenericFunction:
+        def build() -> dict[str, tf.Tensor]:
+            model = tfc.ContinuousBatchedEntropyModel(
+                self.distribution,
+                coding_rank=3,
+                compression=True,
+                stateless=True,
+                range_coder_precision=_RANGE_CODER_PRECISION,
+                bottleneck_dtype=tf.float32,
+            )
+            return {
+                "cdf": model.cdf,
+                "cdf_offset": model.cdf_offset,
+                "quantization_offset": model.quantization_offset,
+            }
+
+        return tf.function(build)
+
+    @functools.cached_property
+    def _offset(self) -> tf.types.experimental.GenericFunction:
+        return tf.function(
+            lambda: tf.broadcast_to(tfc.quantization_offset(self.distribution), [self.channels])
+        )
+
+    def coding_tables(self) -> dict[str, np.ndarray]:
         """Build the range coder's tables from the present densities.
 
         They must be stored with the weights and never rebuilt: small numerical
@@ -67,30 +97,7 @@ class FactorizedPrior(tf.Module):
             Arguments of `tfc.ContinuousBatchedEntropyModel`: cdf int32, cdf_offset
             int32, quantization_offset float32 [channels].
         """
-
-        @tf.function  # ten times faster than building them eagerly
-        def build() -> dict[str, tf.Tensor]:
-            model = tfc.ContinuousBatchedEntropyModel(
-                self.distribution,
-                coding_rank=3,
-                compression=True,
-                stateless=True,
-                range_coder_precision=range_coder_precision,
-                bottleneck_dtype=tf.float32,
-            )
-            return {
-                "cdf": model.cdf,
-                "cdf_offset": model.cdf_offset,
-                "quantization_offset": model.quantization_offset,
-            }
-
-        return {name: value.numpy() for name, value in build().items()}
-
-    @functools.cached_property
-    def _offset(self) -> tf.types.experimental.GenericFunction:
-        return tf.function(
-            lambda: tf.broadcast_to(tfc.quantization_offset(self.distribution), [self.channels])
-        )
+        return {name: value.numpy() for name, value in self._tables().items()}
 
     def quantization_offset(self) -> np.ndarray:
         """Return where each channel's rounding grid lies, float32 [channels].

@@ -14,7 +14,7 @@ from balle2017.callbacks import EarlyStopping
 from balle2017.errors import DivergedError
 from balle2017.initialization import kernel_shapes
 from balle2017.loss_scale import LossScale
-from balle2017.losses import RateDistortion, rate_distortion_loss
+from balle2017.losses import RateDistortion, rate_distortion_loss, to_uint8
 from balle2017.model import STRIDE, Balle2017FactorizedPrior
 from balle2017.model_io import assign_variables
 from balle2017.optimizer import Adam
@@ -258,8 +258,7 @@ class Trainer:
             for name, share in batch_shares.items():
                 shares[name] += float(share) * len(batch)
             if keep > count:
-                pixels = tf.round(tf.clip_by_value(reconstruction[: keep - count], 0, 255))
-                kept.append(tf.cast(pixels, tf.uint8).numpy())
+                kept.append(to_uint8(reconstruction[: keep - count]).numpy())
             count += len(batch)
         images = np.concatenate(kept) if kept else np.empty((0,), np.uint8)
         means = {name: total / count for name, total in shares.items()}

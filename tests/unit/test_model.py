@@ -262,6 +262,20 @@ def test_rounding_grid_is_the_one_of_the_coding_tables(tensorflow):
     )
 
 
+def test_coding_tables_follow_the_weights(tensorflow):
+    """As in a training that exports several models: later tables are those of later weights."""
+    trained, fresh = Balle2017FactorizedPrior(8).prior, Balle2017FactorizedPrior(8).prior
+    before = trained.coding_tables()
+    weights = trained.named_variables()
+    weights["matrix_0"].assign_add(tensorflow.ones((8, 3, 1)))
+    for name, variable in fresh.named_variables().items():
+        variable.assign(weights[name])
+    after, expected = trained.coding_tables(), fresh.coding_tables()
+    assert len(after["cdf"]) != len(before["cdf"])
+    for name, table in expected.items():
+        np.testing.assert_array_equal(after[name], table)
+
+
 def test_rate_is_that_of_the_prior(tensorflow):
     """The prior's probabilities of all integers around the median sum to one."""
     network = Balle2017FactorizedPrior(8)
