@@ -8,7 +8,7 @@ import pytest
 import yaml
 from balle2017.files import read_json
 from helpers import ROOT
-from workflow_tools import TINY
+from workflow_tools import TINY, write_archive
 
 
 def blocks(section, language):
@@ -60,15 +60,20 @@ def test_a_metric_is_in_both_tables(finished):
 
 
 def test_a_dataset_needs_no_code(fresh):
+    """Laid over config.yaml as it is, but for a short training."""
     (text,) = blocks("dataset", "yaml")
+    write_archive(fresh.folder / "input" / "archive.tar", range(8), 130, 150)
+    short = {"training": {"epochs": 1, "steps_per_epoch": 2}}
     (fresh.folder / "mine.yaml").write_text(
-        yaml.safe_dump(TINY | yaml.safe_load(text)), encoding="utf-8"
+        yaml.safe_dump(yaml.safe_load(text) | short), encoding="utf-8"
     )
     fresh.run("train", config="mine.yaml")
     split = read_json(results(fresh, "mine") / "split" / "split.json")
     assert sorted(split["kept_out"]) == ["photographs:100.png", "photographs:101.png"]
     assert split["train"]["images"] + split["val"]["images"] == 8
-    assert (results(fresh, "mine") / "models" / "0.0130-f4-s1" / "run.json").is_file()
+    record = read_json(results(fresh, "mine") / "models" / "0.0130-f128-s1" / "run.json")
+    start = read_json(ROOT / "pretrained" / "0.0130" / "config.json")
+    assert record["fingerprint"]["init_from"] == start["model_sha256"]
 
 
 def test_a_variant_is_trained_and_recorded(finished):

@@ -9,7 +9,7 @@ import sys
 import psutil
 import pytest
 from helpers import last_step, timeless, wait_for
-from workflow_tools import trainings
+from workflow_tools import TINY, trainings
 
 STEPS = 5
 MODEL = "results/tiny/models/0.0100-f4-s1"
@@ -18,8 +18,7 @@ MODEL = "results/tiny/models/0.0100-f4-s1"
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
 def test_snakemake_retries_and_the_model_is_the_same(fresh, sent):
     training = {"epochs": 60, "steps_per_epoch": STEPS, "early_stopping_patience": 60}
-    training |= {"patch_size": 32, "batch_size": 1, "threads": 1, "precision_policy": "float32"}
-    fresh.configure(lambdas=[0.01], training=training)
+    fresh.configure(lambdas=[0.01], training=TINY["training"] | training)
     weights = fresh.folder / MODEL / "model" / "model.safetensors"
     fresh.run("train")
     expected, history = weights.read_bytes(), timeless(fresh.folder / MODEL / "history.csv")

@@ -28,6 +28,8 @@ TINY = {
         "epochs": 1,
         "steps_per_epoch": 2,
         "threads": 1,
+        "init_from": None,
+        "quantization": "noise",
         "precision_policy": "float32",
     },
     "evaluation": {"codecs": {"jpeg": [30, 60, 90]}},
@@ -97,19 +99,19 @@ def trainings(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def add_picture(tar: tarfile.TarFile, seed: int) -> None:
+def add_picture(tar: tarfile.TarFile, seed: int, *size: int) -> None:
     buffer = io.BytesIO()
-    Image.fromarray(make_picture(seed)).save(buffer, "PNG")
+    Image.fromarray(make_picture(seed, *size)).save(buffer, "PNG")
     info = tarfile.TarInfo(f"{seed}.png")
     info.size = buffer.tell()
     buffer.seek(0)
     tar.addfile(info, buffer)
 
 
-def write_archive(path: Path, seeds: range) -> None:
+def write_archive(path: Path, seeds: range, *size: int) -> None:
     with tarfile.open(path, "w") as tar:
         for seed in seeds:
-            add_picture(tar, seed)
+            add_picture(tar, seed, *size)
 
 
 def copy_workflow(folder: Path) -> Workflow:
@@ -119,6 +121,7 @@ def copy_workflow(folder: Path) -> Workflow:
         shutil.copytree(ROOT / name, folder / name, ignore=skip)
     for name in ("Snakefile", "config.yaml"):
         shutil.copy2(ROOT / name, folder / name)
+    (folder / "pretrained").symlink_to(ROOT / "pretrained")
     photographs = folder / "input" / "photographs"
     photographs.mkdir(parents=True)
     for seed in (100, 101):
