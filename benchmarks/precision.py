@@ -71,11 +71,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--patch_size", type=int, default=128)
     parser.add_argument("--batch_size", type=int, default=4)
-    parser.add_argument("--lambda_rd", type=float, default=0.01)
+    parser.add_argument("--lambda_rd", type=float, default=0.013)
     args = parser.parse_args()
     settings = dataclasses.replace(
-        recipe(args.lambda_rd, args.steps // 10),
+        recipe(args.lambda_rd),
         epochs=10,
+        steps_per_epoch=args.steps // 10,
         patch_size=args.patch_size,
         batch_size=args.batch_size,
     )

@@ -3,7 +3,8 @@
 Trains at one lambda by the recipe of experiments/reference.yaml. The clock runs
 while it trains; at certain minutes it stops, and the model is measured on held-out
 crops of the archive and, with real bitstreams, on Kodak. Run again to go on after
-an interruption.
+an interruption; tensorflow-compression's defaults, which have as many latents as filters,
+start anew.
 
     uv run python benchmarks/time_to_jpeg.py --archive TAR --kodak DIR --work DIR
     uv run python benchmarks/time_to_jpeg.py ... --contender tfc_default --minutes 20
@@ -44,8 +45,8 @@ HELD_OUT_SIZE = 256
 JPEG_QUALITIES = tuple(range(4, 96, 4))
 
 
-def recipe(lambda_rd: float, steps: int) -> TrainingSettings:
-    """Return the settings of experiments/reference.yaml for one lambda and a number of steps."""
+def recipe(lambda_rd: float) -> TrainingSettings:
+    """Return the settings of experiments/reference.yaml for one lambda, as one epoch."""
     merged: dict[str, Any] = {}
     for path in (ROOT / "config.yaml", ROOT / "experiments" / "reference.yaml"):
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -54,6 +55,7 @@ def recipe(lambda_rd: float, steps: int) -> TrainingSettings:
     names = TrainingSettings.__dataclass_fields__
     settings = {key: value for key, value in merged.items() if key in names}
     settings["num_latents"] = value_for(settings["num_latents"], lambda_rd, "model.num_latents")
+    steps = settings["epochs"] * settings["steps_per_epoch"]
     settings |= {"lambda_rd": lambda_rd, "epochs": 1, "steps_per_epoch": steps}
     return TrainingSettings(**settings)
 
@@ -129,7 +131,9 @@ class Ours:
         from balle2017.codec import Codec
         from balle2017.model_io import save_model
 
-        save_model(self._model, self._trainer.current_network(), {})
+        settings = self._trainer.settings
+        network = self._trainer.current_network()
+        save_model(self._model, network, settings.lambda_rd, settings.seed)
         codec = Codec(self._model)
         points = []
         for picture in pictures:
@@ -188,7 +192,7 @@ class TfcDefault:
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Train and measure; return one row for each mark."""
-    settings = recipe(args.lambda_rd, args.steps)
+    settings = recipe(args.lambda_rd)
     lists = prepare(args.archive, args.work, HELD_OUT_SIZE)
     sampler = PatchSampler(
         ImageStore(lists[0]), settings.patch_size, settings.batch_size, 1, settings.seed, True
@@ -233,8 +237,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for data and states")
     parser.add_argument("--contender", choices=("ours", "tfc_default"), default="ours")
     parser.add_argument("--minutes", type=float, default=60, help="of training")
-    parser.add_argument("--steps", type=int, default=45000, help="the schedule's length")
-    parser.add_argument("--lambda_rd", type=float, default=0.01)
+    parser.add_argument("--lambda_rd", type=float, default=0.025)
     args = parser.parse_args()
     rows = run(args)
     writer = csv.writer(sys.stdout, delimiter="\t", lineterminator="\n")

@@ -75,5 +75,5 @@ def plot_training(histories: dict[str, pd.DataFrame], out: Path) -> None:
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
     axes[0].legend(title="lambda, filters, seed")
-    figure.suptitle("Validation with rounded latents; thin: the training patches, with noise")
+    figure.suptitle("Validation with rounded latents; thin: as training sees its patches")
     save_figure(figure, out / "training_curves")

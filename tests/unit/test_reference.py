@@ -66,6 +66,25 @@ def test_the_guide_shows_what_time_buys():
         ) in guide
 
 
+def test_the_guide_shows_the_first_minutes():
+    guide = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    ours = pd.read_csv(REFERENCE / "first_minutes.csv")
+    other = pd.read_csv(REFERENCE / "tfc_default.csv")
+    for table in (ours, other[other["minute"] >= 1]):
+        for row in table.to_dict("records"):
+            shares = [f"{row[name]:.2f}" for name in ("igdn_0", "igdn_1") if name in row]
+            cells = [f"{row['minute']:.2g}", f"{row['steps']}", f"{row['loss']:.3f}"]
+            cells += [", ".join(shares)] if shares else []
+            cells += [f"{row['kodak_bpp']:.3f}", f"{row['kodak_psnr']:.2f}"]
+            assert f"| {' | '.join([*cells, format(row['jpeg_psnr'], '.2f')])} |" in guide
+    above = ours[ours["kodak_psnr"] > ours["jpeg_psnr"]]["minute"].min()
+    last = other.iloc[-1]
+    assert above == 0.5
+    assert "Ours is above JPEG after half a minute" in guide
+    below = last["jpeg_psnr"] - last["kodak_psnr"]
+    assert f"the other is {below:.1f} dB below it after {last['minute']:.0f} minutes" in guide
+
+
 def test_the_readme_shows_the_reference():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     rd = read_rd(REFERENCE / "rd.csv")
