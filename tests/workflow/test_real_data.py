@@ -9,7 +9,9 @@ from balle2017.files import read_json
 SHORT = [
     "model={num_filters: 8, num_latents: 12}",
     "training={epochs: 1, steps_per_epoch: 30, patch_size: 64, batch_size: 4}",
-    "evaluation={codecs: {jpeg: [20, 50]}}",
+    # The maps of the experiment stay: every codec it has is measured, most at one quality.
+    "evaluation={codecs: {jpeg: [20, 50], jpeg_plain: [50], jpeg2000: [1], jpeg2000_plain: [1],"
+    " webp: [50], avif: [50]}}",
     "lambdas=[0.0067, 0.0250]",
 ]
 

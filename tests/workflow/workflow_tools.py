@@ -50,7 +50,7 @@ class Workflow:
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1200,
         )
         output = done.stdout + done.stderr
         assert done.returncode == status, output
