@@ -17,8 +17,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--threads", type=cli.positive, default=2, metavar="N", help="tiles at the same time"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     args = parser.parse_args(argv)
-    pairs = plan_outputs(args.input, args.out, list_streams, ".png")
+    pairs = plan_outputs(args.input, args.out, list_streams, ".png", args.overwrite)
 
     from balle2017 import runtime
     from balle2017.codec import Codec

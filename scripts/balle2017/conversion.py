@@ -10,7 +10,11 @@ from balle2017.errors import BadImageError, DamagedFileError, InputError, WorkEr
 
 
 def plan_outputs(
-    inputs: list[Path], out: Path, list_folder: Callable[[Path], list[Path]], suffix: str
+    inputs: list[Path],
+    out: Path,
+    list_folder: Callable[[Path], list[Path]],
+    suffix: str,
+    overwrite: bool,
 ) -> list[tuple[Path, Path]]:
     """Pair every input file with its output file.
 
@@ -19,9 +23,10 @@ def plan_outputs(
         out: a folder, unless there is one input file and `out` ends in `suffix`.
         list_folder: returns the usable files of a folder.
         suffix: of the output files.
+        overwrite: outputs may exist.
 
     Raises:
-        InputError: an input does not exist, or two would be written to one output.
+        InputError: an input does not exist, an output does, or two would be written to one.
     """
     files: list[Path] = []
     for path in inputs:
@@ -32,15 +37,19 @@ def plan_outputs(
         else:
             raise InputError(f"{path} does not exist")
     if len(inputs) == 1 and inputs[0].is_file() and out.suffix == suffix:
-        return [(files[0], out)]
-    if out.is_file():
+        pairs = [(files[0], out)]
+    elif out.is_file():
         raise InputError(f"{out} is a file; --out must name a folder, or end in {suffix}")
-    pairs = [(path, out / f"{path.stem}{suffix}") for path in files]
+    else:
+        pairs = [(path, out / f"{path.stem}{suffix}") for path in files]
     origin: dict[Path, Path] = {}
     for source, target in pairs:
         if target in origin:
             raise InputError(f"{origin[target]} and {source} would both be written to {target}")
         origin[target] = source
+        if target.exists() and not overwrite:
+            # Perhaps the picture that a .b17 file was made of.
+            raise InputError(f"{target} exists; give another --out, or --overwrite")
     return pairs
 
 

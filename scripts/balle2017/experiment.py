@@ -29,6 +29,13 @@ def _path(error: jsonschema.ValidationError) -> str:
     return "".join(parts).lstrip(".")
 
 
+def _types(names: str | list[str]) -> str:
+    """Return a schema's types in words."""
+    words = {"array": "list, in brackets", "object": "map", "string": "text"}
+    names = [names] if isinstance(names, str) else names
+    return f"a {' or '.join(words.get(name, name) for name in names)}"
+
+
 def _sentence(error: jsonschema.ValidationError) -> str:
     """Say what is wrong with one key and what is allowed."""
     key, value, rule = _path(error), error.instance, error.validator_value
@@ -43,9 +50,7 @@ def _sentence(error: jsonschema.ValidationError) -> str:
     if error.validator in BOUNDS:
         return f"{key} is {shown}; it must be {BOUNDS[error.validator].format(rule)}"
     allowed = {
-        "type": lambda: error.schema.get(
-            "x-allowed", f"a {' or '.join([rule] if isinstance(rule, str) else rule)}"
-        ),
+        "type": lambda: error.schema.get("x-allowed", _types(rule)),
         "enum": lambda: f"one of {', '.join(map(str, rule))}",
         "minItems": lambda: f"at least {rule} long",
         "minLength": lambda: "given",

@@ -15,6 +15,8 @@ def find_model(folder: Path) -> Path:
     Raises:
         InputError: neither does.
     """
+    if not Path(folder).exists():
+        raise InputError(f"{folder} does not exist; a model is a folder with a config.json")
     for candidate in (Path(folder), Path(folder) / "model"):
         if (candidate / "config.json").is_file():
             return candidate
@@ -57,6 +59,8 @@ def nearest_model(
     try:
         return find_model(folder)
     except InputError:
+        if not folder.exists():
+            raise
         below = sorted(folder.glob("*/config.json")) + sorted(folder.glob("*/model/config.json"))
     configs = {path.parent: read_config(path.parent) for path in below}
     fitting = {

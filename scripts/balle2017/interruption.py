@@ -47,7 +47,7 @@ def resume(
         if not restart_stale:
             raise InputError(
                 f"{path} belongs to a run with other settings ({differences}); "
-                "delete it, or give another --checkpoint_dir"
+                "give another --save_dir to keep that model, or --restart_stale to start over"
             )
         log(f"discarding checkpoints of other settings ({differences})")
         break
@@ -55,12 +55,27 @@ def resume(
 
 
 class Termination:
-    """Remember SIGTERM, which a cluster sends before the end of the time limit."""
+    """Remember SIGTERM, which a cluster sends before the end of the time limit, and Ctrl-C.
+
+    Attributes:
+        requested: the signal's name, empty before it comes.
+    """
 
     def __init__(self) -> None:
-        """Listen from now on."""
-        self.requested = False
-        signal.signal(signal.SIGTERM, self._request)
+        """Listen from now on; a second Ctrl-C ends the process as ever."""
+        self.requested = ""
+        self._before = {
+            number: signal.signal(number, self._request)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
 
-    def _request(self, *_: object) -> None:
-        self.requested = True
+    def _request(self, number: int, _: object) -> None:
+        name = signal.Signals(number).name
+        if name == self.requested == "SIGINT":
+            raise KeyboardInterrupt
+        self.requested = name
+
+    def close(self) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -42,7 +42,7 @@ def download_all(out: Path, hashes: dict[str, str], url: str = URL) -> None:
     """
     hint = (
         "; if you have the 24 Kodak PNGs, set the config key kodak to their folder: "
-        "--config kodak=FOLDER"
+        "kodak=FOLDER, beside test_images=kodak behind the same --config"
     )
     for name, digest in hashes.items():
         download(url + name, Path(out) / name, digest, hint)

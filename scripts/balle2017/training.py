@@ -101,7 +101,7 @@ def train(
     Raises:
         InputError: unusable settings or images, or the folder is in use.
         DivergedError: a number became NaN or infinite.
-        Interrupted: SIGTERM; a checkpoint was written.
+        Interrupted: SIGTERM or SIGINT; a checkpoint was written.
     """
     monitor = Monitor(options.save_dir, log)
     options.checkpoint_dir.mkdir(parents=True, exist_ok=True)
@@ -114,10 +114,14 @@ def train(
         device = runtime.configure(settings.threads, settings.device, settings.seed)
         policy = runtime.resolve_policy(settings.precision_policy, device)
         monitor.line(f"device: {device}, {settings.threads} thread(s), precision {policy}")
-        run = _Run(settings, train_list, val_list, options, device, policy, monitor)
+        termination = Termination()
         try:
+            run = _Run(
+                settings, train_list, val_list, options, device, policy, monitor, termination
+            )
             return run.finish()
         finally:
+            termination.close()
             monitor.close()
 
 
@@ -133,6 +137,7 @@ class _Run:
         device: str,
         policy: str,
         monitor: Monitor,
+        termination: Termination,
     ):
         start = None
         if settings.init_from is not None:
@@ -155,7 +160,7 @@ class _Run:
             "check_numerics": options.check_numerics,
             **data_record(train_list, val_list),
         }
-        self.termination = Termination()
+        self.termination = termination
         self.trainer = Trainer(settings, policy, options.check_numerics, device != "CPU")
         if start is not None:
             self._start_from(start)
@@ -211,6 +216,11 @@ class _Run:
         trainer, settings = self.trainer, self.settings
         epoch = trainer.step // settings.steps_per_epoch
         if not (trainer.history and trainer.stopping.should_stop(epoch)):
+            if settings.warmup_steps >= settings.total_steps:
+                self.monitor.line(
+                    f"warning: the learning rate rises over {settings.warmup_steps} steps "
+                    f"(warmup_steps), and the training has {settings.total_steps}"
+                )
             self.monitor.start(trainer.step, settings.total_steps)
             for step, patches in self.dataset:
                 self._step(step, patches)
@@ -221,7 +231,8 @@ class _Run:
                 if self.termination.requested:
                     self._checkpoint()
                     raise Interrupted(
-                        f"SIGTERM; checkpoint at step {trainer.step} of {settings.total_steps}"
+                        f"{self.termination.requested}; checkpoint at step {trainer.step} of "
+                        f"{settings.total_steps}; the same command goes on from there"
                     )
         return self._export()
 

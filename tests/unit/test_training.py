@@ -154,7 +154,8 @@ def test_no_resume_starts_anew_and_old_checkpoints_do_not_win(reference, tmp_pat
     assert names == ["checkpoint-000000005.safetensors", "checkpoint-000000010.safetensors"]
 
 
-def test_sigterm_checkpoints_and_exits_with_3(reference, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_checkpoints_and_exits_with_3(reference, tmp_path, number):
     pictures, _, _ = reference
     command = [sys.executable, ROOT / "scripts" / "train.py", "--data_dir", pictures]
     command += ["--save_dir", tmp_path, *TINY, "--epochs", "4000"]
@@ -164,9 +165,10 @@ def test_sigterm_checkpoints_and_exits_with_3(reference, tmp_path):
     for line in process.stdout:
         if line.startswith("epoch 1/"):
             break
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 3
+    assert f"interrupted: {number.name}; " in stderr
     step = int(re.search(r"checkpoint at step (\d+) of 20000", stderr).group(1))
     assert (tmp_path / "checkpoints" / f"checkpoint-{step:09d}.safetensors").is_file()
 

@@ -29,6 +29,9 @@ from workflow_tools import TINY
             "model.num_latents has no value for lambda 0.0200; add it, or a default",
         ),
         (["--config", "train_archive=none.tar"], "train_archive is none.tar, which does not exist"),
+        (["--config", "kodak=input"], "kodak is given, and test_images is input/photographs"),
+        (["--config", "seeds=[1]", "--config", "seeds=[2]"], "--config is given twice"),
+        (["--config", "lambdas=0.01"], "lambdas is 0.01; it must be a list, in brackets"),
         (["--config", "test_images=nowhere"], "test_images is nowhere, which is not a folder"),
         (
             ["--config", "test_images=kodak", "kodak=input/photographs"],
@@ -48,7 +51,7 @@ def test_without_a_network_the_error_names_the_key(fresh, monkeypatch):
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     output = fresh.run("--config", "test_images=kodak", "--until", "download_kodak", status=1)
-    assert "set the config key kodak to their folder: --config kodak=FOLDER" in output
+    assert "set the config key kodak to their folder: kodak=FOLDER, beside" in output
 
 
 def test_a_patch_larger_than_the_images(fresh):

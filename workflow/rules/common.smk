@@ -24,6 +24,10 @@ KODAK_HASHES = ROOT / "workflow" / "resources" / "kodak.sha256"
 
 def checked_config():
     """Check the config, then let Snakemake fill in the schema's defaults."""
+    if sys.argv.count("--config") > 1:
+        raise InputError(
+            "--config is given twice, and Snakemake forgets the first; put all settings behind one"
+        )
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     config.update(experiment.convert_strings(config, schema))
     experiment.check_config(config, schema)
@@ -36,6 +40,10 @@ def test_set():
     The folder is where the images of the archive, if it is one, will be unpacked.
     """
     choice = config["test_images"]
+    if config["kodak"] is not None and choice != "kodak":
+        raise InputError(
+            f"config: kodak is given, and test_images is {choice}; set test_images to kodak"
+        )
     if choice == "builtin":
         return choice, "results/builtin/test", "results/builtin/test.sha256", None
     if choice == "kodak" and config["kodak"] is None:
