@@ -1,17 +1,18 @@
 """Extraction that is killed, runs out of disk, or meets a large archive."""
 
+import contextlib
 import hashlib
+import os
 import random
 import resource
 import signal
 import subprocess
 import sys
 import tarfile
-import time
 
 import pytest
 from archives import png, tar_bytes
-from helpers import ROOT, run_script
+from helpers import ROOT, run_script, wait_for
 
 SCRIPT = [sys.executable, str(ROOT / "scripts" / "extract.py")]
 
@@ -25,29 +26,39 @@ def content(folder):
     }
 
 
+def size(folder):
+    """Return the bytes of a folder that something may be deleting or writing."""
+    total = 0
+    # os.walk passes over folders that vanish, rglob fails at them.
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.stat(os.path.join(parent, name)).st_size
+    return total
+
+
 @pytest.mark.parametrize("sampled", [[], ["--max_images", "300"]], ids=["all", "sampled"])
 def test_kill_and_rerun_give_the_undisturbed_result(data_dir, tmp_path, sampled):
     source = str(data_dir / "imagenet_sample_train.tar")
-    start = time.monotonic()
     done = run_script("extract", source, "--out", tmp_path / "whole", *sampled)
-    seconds = time.monotonic() - start
     assert done.returncode == 0, done.stderr
+    killed = tmp_path / "killed"
     moments = random.Random(1)
-    killed = 0
     for _ in range(4):
-        command = [*SCRIPT, source, "--out", str(tmp_path / "killed"), *sampled]
+        # Bytes are counted, not seconds: a machine is now slow and now fast.
+        wanted = moments.uniform(0.02, 0.8) * size(tmp_path / "whole")
+        left = size(killed)
+        command = [*SCRIPT, source, "--out", str(killed), *sampled]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        time.sleep(moments.uniform(0.2, 0.9) * seconds)
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-        if process.returncode:
-            assert not (tmp_path / "killed" / "dataset.json").exists()
-        else:
-            break
-    assert killed
-    done = run_script("extract", source, "--out", tmp_path / "killed", *sampled)
+        # What the attempt before has left goes first.
+        assert wait_for(lambda left=left: size(killed) < left or not left, process, 60)
+        assert wait_for(lambda wanted=wanted: size(killed) >= wanted, process, 120)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert not (killed / "dataset.json").exists()
+    done = run_script("extract", source, "--out", killed, *sampled)
     assert done.returncode == 0, done.stderr
-    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+    assert content(killed) == content(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(
