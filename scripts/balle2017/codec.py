@@ -16,6 +16,7 @@ import tensorflow_compression as tfc
 
 from balle2017.bitstream import MAX_SIDE, Bitstream
 from balle2017.errors import BadImageError, DamagedFileError
+from balle2017.find_model import model_beside
 from balle2017.images import MAX_PIXELS
 from balle2017.losses import to_uint8
 from balle2017.model import STRIDE, latent_shape, rounded
@@ -111,10 +112,9 @@ class Codec:
         """
         stream = Bitstream.from_bytes(data)
         if stream.model_id != self.model.model_id:
-            raise DamagedFileError(
-                f"made by another model ({stream.model_id.hex()}, this is "
-                f"{self.model.model_id.hex()})"
-            )
+            beside = model_beside(self.model.folder, stream.model_id)
+            other = stream.model_id.hex() if beside is None else beside
+            raise DamagedFileError(f"made by another model ({other}), not by {self.model.folder}")
         if stream.width * stream.height > max_pixels:
             raise DamagedFileError(
                 f"over the pixel limit: {stream.width}x{stream.height} is more than {max_pixels}"

@@ -1,4 +1,4 @@
-"""Where a model lies; apart from the rest because the workflow asks too."""
+"""Which folder holds the model that a path names; nothing of TensorFlow is needed for it."""
 
 import math
 from pathlib import Path
@@ -9,18 +9,54 @@ from balle2017.files import read_json
 _ENTRIES = {"format", "num_filters", "num_latents", "lambda_rd", "seed", "model_sha256"}
 
 
+def _model_in(folder: Path) -> Path | None:
+    """Return the folder, or its subfolder `model`, that has a config.json."""
+    candidates = (folder, folder / "model")
+    return next((path for path in candidates if (path / "config.json").is_file()), None)
+
+
+def _models_below(folder: Path) -> list[Path]:
+    """Return the models that lie in a folder's subfolders, by name."""
+    found = (_model_in(path) for path in sorted(folder.iterdir())) if folder.is_dir() else ()
+    return [path for path in found if path is not None]
+
+
+def _names(models: list[Path], folder: Path) -> str:
+    return ", ".join(str(path.relative_to(folder).parts[0]) for path in models)
+
+
 def find_model(folder: Path) -> Path:
     """Return the folder that holds config.json: `folder` or its `model` subfolder.
 
     Raises:
-        InputError: neither does.
+        InputError: neither does; models that lie near are named.
     """
-    if not Path(folder).exists():
-        raise InputError(f"{folder} does not exist; a model is a folder with a config.json")
-    for candidate in (Path(folder), Path(folder) / "model"):
-        if (candidate / "config.json").is_file():
-            return candidate
-    raise InputError(f"{folder} holds no model (no config.json in it or in its folder model/)")
+    folder = Path(folder)
+    found = _model_in(folder)
+    if found is not None:
+        return found
+    if not folder.exists():
+        beside = _models_below(folder.parent)
+        near = f"{folder.parent} has {_names(beside, folder.parent)}"
+        hint = near if beside else "a model is a folder with a config.json"
+        raise InputError(f"{folder} does not exist; {hint}")
+    below = _models_below(folder)
+    hint = f"give one of the folders in it: {_names(below, folder)}" if below else "no config.json"
+    raise InputError(f"{folder} holds no model itself ({hint})")
+
+
+def model_beside(folder: Path, model_id: bytes) -> Path | None:
+    """Return the model with this id (see `TrainedModel`) that lies beside another, if there is one.
+
+    Args:
+        folder: the other model's.
+        model_id: the first bytes of `model_sha256`.
+    """
+    parent = folder.parent.parent if folder.name == "model" else folder.parent
+    for path in _models_below(parent):
+        if read_config(path)["model_sha256"].startswith(model_id.hex()):
+            return path
+    return None
 
 
 def read_config(folder: Path) -> dict:
@@ -34,7 +70,7 @@ def read_config(folder: Path) -> dict:
         config = read_json(path)
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON: {error}") from None
-    missing = sorted(_ENTRIES - config.keys()) if isinstance(config, dict) else ["a map"]
+    missing = sorted(_ENTRIES.difference(config if isinstance(config, dict) else {}))
     if missing:
         raise InputError(f"{path} is no model's: it lacks {', '.join(missing)}")
     return config
@@ -56,22 +92,21 @@ def nearest_model(
         InputError: there is no such model, or a damaged one.
     """
     folder = Path(folder)
-    try:
+    models = [] if _model_in(folder) else _models_below(folder)
+    if not models:
         return find_model(folder)
-    except InputError:
-        if not folder.exists():
-            raise
-        below = sorted(folder.glob("*/config.json")) + sorted(folder.glob("*/model/config.json"))
-    configs = {path.parent: read_config(path.parent) for path in below}
+    configs = {path: read_config(path) for path in models}
     fitting = {
         path: abs(math.log(config["lambda_rd"] / lambda_rd))
         for path, config in configs.items()
         if config["num_filters"] == num_filters and config["num_latents"] >= (num_latents or 0)
     }
     if not fitting:
-        latents = f" and {num_latents} latents or more" if num_latents else ""
+        wanted = f"{num_filters} filters" + (f" and {num_latents} latents" if num_latents else "")
+        there = sorted({(c["num_filters"], c["num_latents"]) for c in configs.values()})
+        sizes = ", ".join(f"{filters}/{latents}" for filters, latents in there)
         raise InputError(
-            f"{folder} holds no model of {num_filters} filters{latents}, nor folders that hold "
-            "one; give another folder or number, or start anew with init_from: null"
+            f"{folder} holds no model of {wanted}; its filters/latents are {sizes}; ask for no "
+            "more, or start from nothing (init_from: null, as in experiments/from_nothing.yaml)"
         )
     return min(fitting, key=lambda path: fitting[path])

@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 
 import numpy as np
 import pytest
@@ -67,9 +68,17 @@ def test_decompress_goes_on_past_bad_files(codec, small_model, tmp_path):
 
 
 def test_another_model_is_refused(codec, tmp_path):
-    save_model(tmp_path, Balle2017FactorizedPrior(8), lambda_rd=0.01, seed=1)
-    with pytest.raises(DamagedFileError, match="made by another model"):
-        Codec(tmp_path).decompress(codec.compress(make_picture(5)))
+    other = tmp_path / "other" / "model"
+    save_model(other, Balle2017FactorizedPrior(8), lambda_rd=0.01, seed=1)
+    data = codec.compress(make_picture(5))
+    name = codec.model.model_id.hex()
+    with pytest.raises(DamagedFileError, match=rf"another model \({name}\), not by {other}"):
+        Codec(other).decompress(data)
+    # A model that lies beside it is named.
+    right = tmp_path / "right"
+    shutil.copytree(codec.model.folder, right)
+    with pytest.raises(DamagedFileError, match=rf"another model \({right}\), not by {other}"):
+        Codec(other).decompress(data)
 
 
 def test_absurd_dimensions_are_refused(codec):

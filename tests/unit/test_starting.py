@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from balle2017.errors import InputError
 from balle2017.files import write_json
-from balle2017.find_model import nearest_model
+from balle2017.find_model import find_model, nearest_model
 from balle2017.model import Balle2017FactorizedPrior
 from balle2017.model_io import load_model, save_model
 from balle2017.starting import latent_bits, starting_weights
@@ -107,7 +107,13 @@ def test_the_model_of_the_nearest_lambda_is_found(tmp_path):
     assert nearest_model(tmp_path, 1, 16, None) == tmp_path / "c"
     # A folder that is a model is that model, whatever its lambda.
     assert nearest_model(tmp_path / "b", 5, 8, None) == tmp_path / "b" / "model"
-    with pytest.raises(InputError, match="holds no model of 4 filters, nor folders"):
+    with pytest.raises(InputError, match=r"no model of 4 filters; its .* 8/8, 8/24, 16/16; ask"):
         nearest_model(tmp_path, 0.01, 4, None)
-    with pytest.raises(InputError, match="of 8 filters and 32 latents or more, nor folders"):
+    with pytest.raises(InputError, match="of 8 filters and 32 latents; its"):
         nearest_model(tmp_path, 0.01, 8, 32)
+    with pytest.raises(InputError, match=r"d does not exist; .* has a, b, c$"):
+        nearest_model(tmp_path / "d", 0.01, 8, None)
+    with pytest.raises(InputError, match="does not exist; a model is a folder with"):
+        find_model(tmp_path / "none" / "d")
+    with pytest.raises(InputError, match=r"give one of the folders in it: a, b, c\)"):
+        find_model(tmp_path)
