@@ -32,6 +32,8 @@ from balle2017.trainer import Trainer, learning_rate_at
 GDN_COLUMNS = ["gdn_0", "gdn_1", "igdn_0", "igdn_1"]
 #: Below this share of the signal in its normalization a GDN is as good as linear.
 DEAD_SHARE = 0.01
+#: Fewer patches than these are a poor measure of the validation loss.
+_FEW_PATCHES = 5
 
 HISTORY_COLUMNS = [
     "epoch",
@@ -222,6 +224,8 @@ class _Run:
                     f"(warmup_steps), and the training has {settings.total_steps}"
                 )
             self.monitor.start(trainer.step, settings.total_steps)
+            if trainer.step == 0:
+                self._log_start()
             for step, patches in self.dataset:
                 self._step(step, patches)
                 if trainer.step % settings.steps_per_epoch == 0 and self._end_epoch(
@@ -235,6 +239,20 @@ class _Run:
                         f"{settings.total_steps}; the same command goes on from there"
                     )
         return self._export()
+
+    def _log_start(self) -> None:
+        """Say what the validation has to go by, and how good the model is already."""
+        count = len(self.val_patches)
+        if count < _FEW_PATCHES:
+            self.monitor.line(
+                f"warning: {count} image(s) validate, and decide which epoch's weights are kept"
+            )
+        if self.settings.init_from is not None:
+            val = self.trainer.validate(self.val_patches).result
+            self.monitor.line(
+                f"start  val_loss {val.loss:.4f}  val_bpp {val.bpp:.4f}  "
+                f"val_psnr {psnr_db(val.mse):.2f}"
+            )
 
     def _step(self, step: tf.Tensor, patches: tf.Tensor) -> None:
         try:
@@ -359,12 +377,11 @@ class _Run:
             **machine_record(self.device),
         }
         write_json(options.save_dir / "run.json", record)
-        images = f"{test['count']} images of {test['images']}"
-        if test["images"] == "validation":
-            images = f"the {test['count']} validation images"
+        images = test["images"] if self.test_images else "the validation"
         self.monitor.line(
             f"model of epoch {best['epoch']}: loss {test['loss']:.4f}, {test['bpp']:.4f} bpp, "
-            f"{test['psnr']:.2f} dB on {images}; {options.save_dir / 'model'}"
+            f"{test['psnr']:.2f} dB on {test['count']} image(s) of {images}; "
+            f"{options.save_dir / 'model'}"
         )
         if not options.keep_checkpoints:
             self.checkpoints.clear()

@@ -1,7 +1,10 @@
 """Every flag of scripts/train.py has an effect that can be seen from outside."""
 
+import re
+
 import numpy as np
 import pytest
+from balle2017.errors import InputError
 from balle2017.files import read_json, read_table
 from balle2017.images import read_image
 from balle2017.packing import unpack_weights
@@ -88,7 +91,7 @@ def test_the_test_result_is_of_the_test_images(run, pictures):
     assert (test["images"], test["count"]) == (str(pictures), 7)
     assert test["loss"] == pytest.approx(test["bpp"] + 0.03 * test["mse"], rel=1e-5)
     assert test["psnr"] == pytest.approx(10 * np.log10(255**2 / test["mse"]))
-    assert f"dB on 7 images of {pictures}" in run[1]
+    assert f"dB on 7 image(s) of {pictures}" in run[1]
 
 
 def test_tensorboard_has_scalars_and_images(run):
@@ -127,12 +130,38 @@ def test_training_starts_from_another_model(run, pictures, tmp_path):
     for name, value in weights(tmp_path).items():
         np.testing.assert_allclose(value, source[name], atol=1e-28, err_msg=name)
     assert f"starting from {folder / 'out' / 'model'}, trained for lambda 0.03" in done.stdout
+    assert "warning: 2 image(s) validate, and decide" in done.stdout
+    # Nor did the first epoch change what the start was found to give.
+    (start,) = re.findall(r"^start  (val_loss .*)$", done.stdout, re.M)
+    assert f"  {start}  " in next(
+        line for line in done.stdout.splitlines() if line.startswith("epoch 1/9")
+    )
     record = read_json(tmp_path / "run.json")
     model = read_json(folder / "out" / "model" / "config.json")["model_sha256"]
     assert record["fingerprint"]["init_from"] == model
     # A validation loss that stays equal ends the run after the patience.
     assert [row["epoch"] for row in read_table(tmp_path / "history.csv")] == ["1", "2", "3"]
     assert "stopping early: no lower validation loss since epoch 1" in done.stdout
+
+
+def test_a_rate_that_only_rises_is_warned_of(pictures, tmp_path):
+    done = run_script(
+        *("train", "--data_dir", pictures, "--save_dir", tmp_path, *SMALL, "--epochs", 1),
+        *("--steps_per_epoch", 2, "--warmup_steps", 2),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "warning: the learning rate rises over 2 steps" in done.stdout
+    assert "start  val_loss" not in done.stdout
+
+
+def test_a_training_that_could_not_begin_leaves_the_folder_free(tensorflow, tmp_path):
+    from balle2017.training import RunOptions, TrainingSettings, train
+
+    settings = TrainingSettings(device="cpu", threads=2, seed=7, num_filters=4)
+    none = tmp_path / "none.csv"
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"none\.csv does not exist"):
+            train(settings, none, none, RunOptions(tmp_path, tmp_path / "checkpoints"))
 
 
 def test_a_model_of_another_shape_is_refused(run, pictures, tmp_path):

@@ -1,21 +1,17 @@
-import io
 import re
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 from balle2017.errors import DivergedError
 from balle2017.files import read_json, read_table, sha256_file
 from balle2017.loss_scale import PATIENCE, LossScale
-from balle2017.losses import RateDistortion
-from balle2017.monitor import Monitor
 from balle2017.packing import rounded_weights
 from balle2017.settings import TrainingSettings
 from balle2017.trainer import Trainer, initial_gain, learning_rate_at
-from helpers import ROOT, make_picture, run_script, timeless
+from helpers import ROOT, last_step, make_picture, run_script, timeless, wait_for
 from PIL import Image
 
 TINY = [
@@ -78,18 +74,15 @@ def test_kill_and_restart_end_in_the_same_bits(reference, tmp_path):
         list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     checkpoints = tmp_path / "checkpoints"
-    deadline = time.monotonic() + 120
-    while not list(checkpoints.glob("checkpoint-*")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
+    assert wait_for(lambda: last_step(checkpoints) > 0, process, 120)
+    process.kill()
     process.wait()
-    left = sorted(checkpoints.glob("checkpoint-*"))
-    assert left, "no checkpoint was written before the deadline"
+    left = last_step(checkpoints)
     assert not (tmp_path / "model").exists()
     done = run_script("train", *arguments)
     assert done.returncode == 0, done.stderr
     step = int(re.search(r"resumed from step (\d+)", done.stdout).group(1))
-    assert step == int(left[-1].stem.split("-")[1]) > 0
+    assert step == left
     model = "model/model.safetensors"
     assert (tmp_path / model).read_bytes() == (out / model).read_bytes()
     assert timeless(tmp_path / "history.csv") == timeless(out / "history.csv")
@@ -375,26 +368,3 @@ def test_the_initial_gain_is_the_best_quantization_step():
     assert 256 / gain == pytest.approx(steps[loss.argmin()], rel=1e-3)
     assert initial_gain(TrainingSettings()) == 1
     assert initial_gain(TrainingSettings(latent_gain=7.0, initialization="cosine")) == 7
-
-
-class Terminal(io.StringIO):
-    """A stderr that says it is a terminal."""
-
-    def isatty(self):
-        return True
-
-
-def test_a_terminal_gets_a_bar_and_the_log_a_line(monkeypatch, tmp_path, tensorflow):
-    terminal, lines = Terminal(), []
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monitor = Monitor(tmp_path, lines.append)
-    monitor.start(10, 20)
-    for _ in range(3):
-        monitor.on_step(RateDistortion(1.5, 0.5, 65.025))
-        time.sleep(0.15)
-    monitor.line("a line")
-    monitor.close()
-    shown = terminal.getvalue()
-    assert re.search(r"1[123]/20 \[.*step/s.*loss 1.500, 0.500 bpp, 30.00 dB", shown), shown
-    assert lines == ["a line"]
-    assert (tmp_path / "train.log").read_text() == "a line\n"
