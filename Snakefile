@@ -43,6 +43,10 @@ rule all:
         rules.compare_published.output if PUBLISHED else [],
 
 
+onstart:
+    show_advice()
+
+
 onsuccess:
     show_summary()
 

@@ -14,9 +14,9 @@ from PIL import Image
 
 from balle2017 import metrics
 from balle2017.decibel import ms_ssim_db
-from balle2017.errors import InputError, WorkError
+from balle2017.errors import WorkError
 from balle2017.files import atomic_path, write_bytes, write_json, write_table
-from balle2017.images import list_images, read_image
+from balle2017.images import list_test_images, read_image
 
 #: Columns of per_image.csv whose means make a point of the rate-distortion curve.
 MEASURES = [
@@ -204,9 +204,7 @@ def run_evaluation(
         InputError: no picture there, or two whose names differ in the suffix only.
         WorkError: see `evaluate_images` and `check_rates`.
     """
-    paths = list_images(images)
-    if len({path.stem for path in paths}) < len(paths):
-        raise InputError(f"{images} holds pictures whose names differ in the suffix only")
+    paths = list_test_images(images)
     rows, summaries = [], []
     for point in points:
         new = evaluate_images(paths, out, point, keep_reconstructions)

@@ -1,6 +1,6 @@
-"""What a run that failed tells at its end: which models, why, and where their logs are."""
+"""What a run that failed tells at its end: which jobs, why, and where their logs are."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,18 +9,18 @@ class Job(NamedTuple):
     """A job of the workflow.
 
     Attributes:
-        name: in words.
-        result: the file that it writes last.
-        log: what it printed.
+        rule: its rule's name.
+        log: what it printed; the file's name tells the rule's jobs apart.
+        results: the files and folders that it makes; Snakemake deletes those of a job that failed.
     """
 
-    name: str
-    result: Path
+    rule: str
     log: Path
+    results: Sequence[Path]
 
 
 def failed_jobs(jobs: Iterable[Job], since: float) -> list[str]:
-    """Return two lines for each job that wrote a log and no result.
+    """Return two lines for each job that wrote a log and not all of its results.
 
     Args:
         jobs: all that the run may have started.
@@ -28,9 +28,11 @@ def failed_jobs(jobs: Iterable[Job], since: float) -> list[str]:
     """
     lines = []
     for job in jobs:
-        if job.result.is_file() or not job.log.is_file() or job.log.stat().st_mtime < since:
+        done = all(result.exists() for result in job.results)
+        if done or not job.log.is_file() or job.log.stat().st_mtime < since:
             continue
         written = job.log.read_text(encoding="utf-8", errors="replace").splitlines()
         last = next((line.strip() for line in reversed(written) if line.strip()), "(nothing)")
-        lines += [f"not finished: {job.name}; log: {job.log}", f"  its last line: {last}"]
+        name = job.rule if job.log.stem == job.rule else f"{job.rule} {job.log.stem}"
+        lines += [f"not finished: {name}; log: {job.log}", f"  its last line: {last}"]
     return lines

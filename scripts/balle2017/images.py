@@ -165,6 +165,21 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise BadImageError(f"{path}: {error.strerror}") from None
 
 
+def list_test_images(folder: Path) -> list[Path]:
+    """Return what `list_images` does for a test set, whose results are named by the stems.
+
+    Raises:
+        InputError: see `list_images`; or two names differ in the suffix only.
+    """
+    paths = list_images(folder)
+    by_stem: dict[str, Path] = {}
+    for path in paths:
+        other = by_stem.setdefault(path.stem, path)
+        if other is not path:
+            raise InputError(f"{other} and {path.name} differ in the suffix only; rename one")
+    return paths
+
+
 def list_images(folder: Path) -> list[Path]:
     """Return the picture files directly in `folder`, sorted by name.
 

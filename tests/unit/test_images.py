@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 from balle2017.errors import BadImageError, InputError
-from balle2017.images import decode_image, list_images, read_image, read_size
+from balle2017.images import decode_image, list_images, list_test_images, read_image, read_size
 from helpers import make_picture
 from PIL import Image
 
@@ -76,6 +76,16 @@ def test_exif_orientation_is_applied():
     np.testing.assert_array_equal(decoded, np.rot90(pixels, -1))
 
 
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_an_orientation_that_is_none_turns_nothing(value):
+    pixels = make_picture(1, 20, 60)
+    exif = Image.Exif()
+    exif[0x0112] = value
+    data = encode(Image.fromarray(pixels), exif=exif)
+    np.testing.assert_array_equal(decode_image(data)[0], pixels)
+    assert read_size(data, 10**6, 1) == (60, 20)
+
+
 def test_other_data_is_not_an_image():
     with pytest.raises(BadImageError, match=r"^not an image$"):
         decode_image(b"hello")
@@ -107,3 +117,10 @@ def test_listing_is_sorted_and_ignores_other_files(picture_folder):
 def test_listing_needs_pictures(tmp_path):
     with pytest.raises(InputError, match="holds no image"):
         list_images(tmp_path)
+
+
+def test_a_test_set_names_the_pictures_that_would_share_results(picture_folder):
+    assert list_test_images(picture_folder) == list_images(picture_folder)
+    (picture_folder / "3.jpg").write_bytes((picture_folder / "3.png").read_bytes())
+    with pytest.raises(InputError, match=r"3\.jpg and 3\.png differ in the suffix only"):
+        list_test_images(picture_folder)

@@ -22,7 +22,7 @@ from workflow_tools import TINY
         ),
         (
             ["--config", "training={init_from: input}"],
-            "input holds no model of 4 filters and 6 latents or more, nor folders that hold",
+            "config: training.init_from: input holds no model itself (no config.json)",
         ),
         (
             ["--config", "model={num_latents: {0.01: 6}}"],
@@ -30,7 +30,9 @@ from workflow_tools import TINY
         ),
         (["--config", "train_archive=none.tar"], "train_archive is none.tar, which does not exist"),
         (["--config", "kodak=input"], "kodak is given, and test_images is input/photographs"),
-        (["--config", "seeds=[1]", "--config", "seeds=[2]"], "--config is given twice"),
+        (["--config", "seeds=[1]", "-C", "seeds=[2]"], "--config is given twice"),
+        (["--config", "init_form=x"], "init_form is not a config key; did you mean training.init_"),
+        (["--config", "test_images=scripts"], "test_images: scripts holds no image (looked for"),
         (["--config", "lambdas=0.01"], "lambdas is 0.01; it must be a list, in brackets"),
         (["--config", "test_images=nowhere"], "test_images is nowhere, which is not a folder"),
         (
@@ -59,7 +61,8 @@ def test_a_patch_larger_than_the_images(fresh):
         training=TINY["training"] | {"patch_size": 512}, data=TINY["data"] | {"min_size": 512}
     )
     output = fresh.run("extract", status=1)
-    assert "holds no usable image (8 smaller than min_size)" in output
+    assert "not finished: extract_archive; log: logs/tiny/extract_archive.log" in output
+    assert "its last line: extract.py: error: input/archive.tar holds no usable image (8" in output
 
 
 def test_the_plan_at_full_scale(fresh):

@@ -6,16 +6,19 @@ import time
 from pathlib import Path
 
 import yaml
+from snakemake.io import apply_wildcards, glob_wildcards
 from snakemake.utils import validate
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from balle2017 import experiment, gpus, grid, kodak  # noqa: E402
+from balle2017.advice import advice  # noqa: E402
 from balle2017.errors import InputError  # noqa: E402
 from balle2017.files import file_name, is_url  # noqa: E402
 from balle2017.failures import Job, failed_jobs  # noqa: E402
 from balle2017.find_model import nearest_model  # noqa: E402
+from balle2017.images import list_test_images  # noqa: E402
 from balle2017.imports import import_closure  # noqa: E402
 
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -24,7 +27,7 @@ KODAK_HASHES = ROOT / "workflow" / "resources" / "kodak.sha256"
 
 def checked_config():
     """Check the config, then let Snakemake fill in the schema's defaults."""
-    if sys.argv.count("--config") > 1:
+    if sum(sys.argv.count(flag) for flag in ("--config", "-C")) > 1:
         raise InputError(
             "--config is given twice, and Snakemake forgets the first; put all settings behind one"
         )
@@ -34,10 +37,17 @@ def checked_config():
     validate(config, str(SCHEMA))
 
 
-def test_set():
-    """Return the test set's name, folder, the record that stands for its files, and archive.
+def test_archive():
+    """Return the archive that holds the test images, or None where they lie in a folder."""
+    choice = config["test_images"]
+    named = choice not in ("builtin", "kodak")
+    return choice if named and Path(choice).is_file() else None
 
-    The folder is where the images of the archive, if it is one, will be unpacked.
+
+def test_set():
+    """Return the test set's name, folder, and the record that stands for its files.
+
+    The folder is where the images of an archive will be unpacked.
     """
     choice = config["test_images"]
     if config["kodak"] is not None and choice != "kodak":
@@ -45,14 +55,14 @@ def test_set():
             f"config: kodak is given, and test_images is {choice}; set test_images to kodak"
         )
     if choice == "builtin":
-        return choice, "results/builtin/test", "results/builtin/test.sha256", None
+        return choice, "results/builtin/test", "results/builtin/test.sha256"
     if choice == "kodak" and config["kodak"] is None:
-        return choice, "results/kodak", "results/kodak.sha256", None
+        return choice, "results/kodak", "results/kodak.sha256"
     folder = Path(config["kodak"] if choice == "kodak" else choice)
-    if choice != "kodak" and folder.is_file():
+    if TEST_ARCHIVE is not None:
         name = file_name(folder.name.split(".")[0])
         record = experiment.record_sources([folder], Path("work/sources"))
-        return name, f"results/testsets/{name}", str(record), choice
+        return name, f"results/testsets/{name}", str(record)
     key = "kodak" if choice == "kodak" else "test_images"
     if not folder.is_dir():
         wanted = "a folder" if choice == "kodak" else "a folder or an archive"
@@ -60,12 +70,12 @@ def test_set():
     if choice == "kodak":
         kodak.check_folder(folder, kodak.read_hashes(KODAK_HASHES))
     name = choice if choice == "kodak" else file_name(folder.resolve().name)
-    return (
-        name,
-        str(folder),
-        str(experiment.record_sources([folder], Path("work/sources"))),
-        None,
-    )
+    try:
+        list_test_images(folder)
+    except InputError as error:
+        raise InputError(f"config: {key}: {error}") from None
+    record = experiment.record_sources([folder], Path("work/sources"))
+    return name, str(folder), str(record)
 
 
 def train_sources():
@@ -133,7 +143,10 @@ def starting_model(wildcards):
     folder = config["training"]["init_from"]
     if folder is None:
         return []
-    start = nearest_model(folder, lambda_rd, filters, latents(wildcards))
+    try:
+        start = nearest_model(folder, lambda_rd, filters, latents(wildcards))
+    except InputError as error:
+        raise InputError(f"config: training.init_from: {error}") from None
     return str(start / "config.json")
 
 
@@ -171,25 +184,25 @@ def show_summary():
     print(text + f"Report: {EXPERIMENT}/report.html, figure: {EXPERIMENT}/rd_curve.png")
 
 
+def show_advice():
+    """Print what in the config may not be meant."""
+    there = Path(TEST_FOLDER).is_dir()
+    lines = advice(config, list_test_images(TEST_FOLDER) if there else [])
+    if lines:
+        print("\n".join(lines), file=sys.stderr)
+
+
 def show_failures():
-    """Print which models failed, why, and that the others are not lost."""
-    jobs = [
-        Job(
-            f"{verb} {model}",
-            Path(folder, model, file),
-            Path(LOGS, log, f"{model}.log"),
-        )
-        for verb, folder, file, log in (
-            ("train", f"{EXPERIMENT}/models", "run.json", "train_model"),
-            (
-                "evaluate",
-                f"{EXPERIMENT}/{TESTSET}",
-                "summary.json",
-                f"evaluate_model/{TESTSET}",
-            ),
-        )
-        for model in MODELS
-    ]
+    """Print which jobs failed, why, and that the others are not lost."""
+    jobs = []
+    for stage in workflow.rules:
+        for log in stage.log:
+            found = glob_wildcards(log)
+            # Without wildcards there is one job.
+            for values in zip(*found) if found._fields else [()]:
+                named = dict(zip(found._fields, values))
+                results = [Path(apply_wildcards(path, named)) for path in stage.output]
+                jobs.append(Job(stage.name, Path(apply_wildcards(log, named)), results))
     lines = failed_jobs(jobs, STARTED)
     if lines:
         print("\n".join(lines))
@@ -199,7 +212,8 @@ def show_failures():
 try:
     checked_config()
     EXPERIMENT = f"results/{config['experiment']}"
-    TESTSET, TEST_FOLDER, TEST_RECORD, TEST_ARCHIVE = test_set()
+    TEST_ARCHIVE = test_archive()
+    TESTSET, TEST_FOLDER, TEST_RECORD = test_set()
     SOURCES, SOURCE_RECORD = train_sources()
     FAMILIES = grid.model_families(config)
     check_models()
@@ -221,8 +235,9 @@ CODECS = config["evaluation"]["codecs"]
 
 # Curves of others, where there are some for the test set. A folder that is only called kodak
 # may hold anything.
-IS_KODAK = config["test_images"] == "kodak"
-PUBLISHED = "workflow/resources/published_kodak.csv" if IS_KODAK else []
+PUBLISHED = (
+    "workflow/resources/published_kodak.csv" if config["test_images"] == "kodak" else []
+)
 
 # The model's wildcards, and its folder.
 MODEL = "{lambda_rd}-f{filters}-s{seed}"

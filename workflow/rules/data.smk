@@ -15,6 +15,8 @@ rule builtin_photographs:
         "../../envs/tables.yaml"
     params:
         out=subpath(output.archive, parent=True),
+    message:
+        "Write the photographs of scikit-image to {params.out}; log: {log}"
     shell:
         "python {input.code[0]} --out {params.out} > {log} 2>&1"
 
@@ -30,6 +32,8 @@ rule download_kodak:
         "logs/download_kodak.log",
     conda:
         "../../envs/tables.yaml"
+    message:
+        "Download the 24 Kodak images to {output.folder}; log: {log}"
     shell:
         "python {input.code[0]} --out {output.folder} --hashes {input.hashes} > {log} 2>&1"
         " && cp {input.hashes} {output.record}"
@@ -49,6 +53,8 @@ if TEST_ARCHIVE:
         localrule: True
         conda:
             "../../envs/tables.yaml"
+        message:
+            "Unpack the test images of {input.archive}; log: {log}"
         shell:
             "python {input.code[0]} {input.archive:q} --out {output} > {log} 2>&1"
 
@@ -74,6 +80,8 @@ rule extract_archive:
         flags=experiment.flags(EXTRACTION | {"sha256": config["train_archive_sha256"]}),
         sources=SOURCES,
         out=subpath(output.manifest, parent=True),
+    message:
+        "Decode the pictures of {params.sources} to {params.out}; log: {log}"
     shell:
         "python {input.code[0]} {params.sources:q} --out {params.out} {params.flags}"
         " --threads {threads} --download_dir work/downloads > {log} 2>&1"
@@ -99,6 +107,8 @@ rule split_images:
             {key: config["data"][key] for key in ("val_split", "seed")}
         ),
         out=subpath(output.summary, parent=True),
+    message:
+        "Divide the images into training and validation; log: {log}"
     shell:
         "python {input.code[0]} --manifest {input.manifest} --out {params.out} {params.flags}"
         " --test_images {input.test_images:q} > {log} 2>&1"

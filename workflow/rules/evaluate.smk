@@ -27,6 +27,8 @@ rule evaluate_model:
         out=subpath(output.summary, parent=True),
         model=subpath(input.config, parent=True),
         testset=TESTSET,
+    message:
+        "Compress and decompress the test images with {params.model}; log: {log}"
     shell:
         "python {input.code[0]} --model {params.model} --images {input.images:q}"
         " --testset {params.testset} --out {params.out} --threads {threads} > {log} 2>&1"
@@ -49,6 +51,8 @@ rule evaluate_codec:
         out=subpath(output.summary, parent=True),
         quality=codec_qualities,
         testset=TESTSET,
+    message:
+        "Compress and decompress the test images with {wildcards.codec}; log: {log}"
     shell:
         "python {input.code[0]} --codec {wildcards.codec} --quality {params.quality}"
         " --images {input.images:q} --testset {params.testset} --out {params.out} > {log} 2>&1"

@@ -30,6 +30,8 @@ rule aggregate:
         "../../envs/tables.yaml"
     params:
         out=subpath(output.rd, parent=True),
+    message:
+        "Put the results together in {output.rd}; log: {log}"
     shell:
         "python {input.code[0]} {input.summaries} --out {params.out} > {log} 2>&1"
 
@@ -52,6 +54,8 @@ if PUBLISHED:
             "../../envs/tables.yaml"
         params:
             out=subpath(output.text, parent=True),
+        message:
+            "Compare the results with published curves; log: {log}"
         shell:
             "python {input.code[0]} --rd {input.rd} --published {input.published}"
             " --out {params.out} > {log} 2>&1"
@@ -85,6 +89,8 @@ rule plot:
             {"max_bpp": config["plot"]["max_bpp"], "published": PUBLISHED or None}
         ),
         out=subpath(output[0], parent=True),
+    message:
+        "Draw the curves; log: {log}"
     shell:
         "python {input.code[0]} --rd {input.rd} --images {input.images} --out {params.out}"
         " {params.flags} > {log} 2>&1"
@@ -107,6 +113,8 @@ rule plot_training:
         "../../envs/tables.yaml"
     params:
         out=subpath(output[0], parent=True),
+    message:
+        "Draw the course of training; log: {log}"
     shell:
         "python {input.code[0]} {input.histories} --out {params.out} > {log} 2>&1"
 
@@ -133,6 +141,8 @@ rule compare_images:
         "../../envs/tables.yaml"
     params:
         evaluation=subpath(input.summary, parent=True),
+    message:
+        "Put pictures beside those of other codecs; log: {log}"
     shell:
         "python {input.code[0]} --images {input.images:q} --evaluation {params.evaluation}"
         " --rd {input.rd} --bd {input.bd} --out {output} > {log} 2>&1"
@@ -166,6 +176,8 @@ rule report:
         evaluation=subpath(input.summary, parent=True),
         config=json.dumps(config, sort_keys=True),
         flags=experiment.flags({"published": PUBLISHED or None}),
+    message:
+        "Write {output}; log: {log}"
     shell:
         "python {input.code[0]} --results {params.results} --images {input.images:q}"
         " --evaluation {params.evaluation} --runs {input.runs} --template {input.template}"

@@ -33,6 +33,8 @@ rule train_model:
         # Not an output: Snakemake would delete it when a job fails, and the
         # next attempt must find its checkpoints.
         checkpoints=f"work/train/{config['experiment']}/{MODEL}",
+    message:
+        "Train {params.save_dir} with {threads} core(s), gpu={resources.gpu}; to watch: tail -f {log}"
     shell:
         "python {input.code[0]} --train_list {input.train} --val_list {input.val}"
         " --save_dir {params.save_dir} --checkpoint_dir {params.checkpoints}"
