@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from balle2017.experiment import BOUNDS
+from balle2017.experiment import BOUNDS, TYPES
 
 _TITLE = """# The config
 
@@ -14,15 +14,6 @@ checks them. *Default* is what a key has where no file mentions it. An experimen
 
 This page is made by `uv run python scripts/describe_config.py`.
 """
-_NAMES = {
-    "null": "null",
-    "boolean": "true or false",
-    "integer": "an integer",
-    "number": "a number",
-    "string": "a text",
-    "array": "a list",
-    "object": "a map",
-}
 
 
 def allowed_values(schema: Mapping[str, Any]) -> str:
@@ -32,12 +23,12 @@ def allowed_values(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    *names, last = (_NAMES[kind] for kind in kinds)
+    *names, last = (TYPES[kind] for kind in kinds)
     text = f"{', '.join(names)} or {last}" if names else last
     if "items" in schema:
         size = schema.get("minItems")
         count = f"{size} " if size is not None and size == schema.get("maxItems") else ""
-        text = text.replace(_NAMES["array"], f"a list of {count}numbers")
+        text = text.replace(TYPES["array"], f"a list of {count}numbers")
         schema = schema["items"]
     bounds = [words.format(schema[name]) for name, words in BOUNDS.items() if name in schema]
     return ", ".join([text, *bounds])

@@ -22,6 +22,16 @@ BOUNDS = {
     "exclusiveMaximum": "less than {}",
     "multipleOf": "a multiple of {}",
 }
+#: The types of a JSON schema, in words.
+TYPES = {
+    "null": "null",
+    "boolean": "true or false",
+    "integer": "an integer",
+    "number": "a number",
+    "string": "a text",
+    "array": "a list",
+    "object": "a map",
+}
 
 
 def _path(error: jsonschema.ValidationError) -> str:
@@ -30,10 +40,20 @@ def _path(error: jsonschema.ValidationError) -> str:
 
 
 def _types(names: str | list[str]) -> str:
-    """Return a schema's types in words."""
-    words = {"array": "list, in brackets", "object": "map", "string": "text"}
-    names = [names] if isinstance(names, str) else names
-    return f"a {' or '.join(words.get(name, name) for name in names)}"
+    """Return a schema's types as a message names them."""
+    words = TYPES | {"array": "a list, in brackets"}
+    return " or ".join(words[name] for name in ([names] if isinstance(names, str) else names))
+
+
+def _places(schema: dict) -> dict[str, str]:
+    """Return the keys of a schema and of its sections, each with its full name."""
+    sections = schema["properties"]
+    inner = {
+        key: f"{name}.{key}"
+        for name, part in sections.items()
+        for key in part.get("properties", {})
+    }
+    return inner | {name: name for name in sections}
 
 
 def _sentence(error: jsonschema.ValidationError) -> str:
@@ -42,8 +62,9 @@ def _sentence(error: jsonschema.ValidationError) -> str:
     if error.validator == "additionalProperties":
         known = sorted(error.schema["properties"])
         unknown = sorted(set(value) - set(known))[0]
-        close = difflib.get_close_matches(unknown, known, 1)
-        hint = f"did you mean {close[0]}? " if close else ""
+        places = _places(error.schema)
+        close = difflib.get_close_matches(unknown, places, 1)
+        hint = f"did you mean {places[close[0]]}? " if close else ""
         name = f"{key}.{unknown}".lstrip(".")
         return f"{name} is not a config key; {hint}allowed: {', '.join(known)}"
     shown = json.dumps(value)
@@ -52,9 +73,9 @@ def _sentence(error: jsonschema.ValidationError) -> str:
     allowed = {
         "type": lambda: error.schema.get("x-allowed", _types(rule)),
         "enum": lambda: f"one of {', '.join(map(str, rule))}",
-        "minItems": lambda: f"at least {rule} long",
+        "minItems": lambda: f"a list of at least {rule}",
         "minLength": lambda: "given",
-        "maxItems": lambda: f"at most {rule} long",
+        "maxItems": lambda: f"a list of at most {rule}",
         "uniqueItems": lambda: "free of repeated values",
         "pattern": lambda: error.schema.get("x-allowed", f"like {rule}"),
         "anyOf": lambda: error.schema.get("x-allowed", "of another form"),
@@ -123,7 +144,8 @@ def check_config(config: dict, schema: dict) -> None:
     smallest = config.get("data", {}).get("min_size")
     if patch and smallest and smallest < patch:
         raise InputError(
-            f"config: data.min_size is {smallest}; it must be at least training.patch_size, {patch}"
+            f"config: data.min_size is {smallest}; it must be at least training.patch_size, which "
+            f"is {patch}; raise the one or lower the other"
         )
 
 

@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 import yaml
+from balle2017 import experiment
 from balle2017.codecs import CODECS
 from balle2017.errors import InputError
 from balle2017.experiment import (
@@ -59,7 +60,7 @@ def test_the_configs_that_ship_are_valid(name):
         ({"training__epoch": 3}, "training.epoch is not a config key; did you mean epochs?"),
         ({"lambdas": [-0.1]}, r"lambdas\[0\] is -0.1; it must be more than 0"),
         ({"lambdas": [0.01, 0.0100]}, "lambdas has 0.0100 twice"),
-        ({"lambdas": []}, r"lambdas is \[\]; it must be at least 1 long"),
+        ({"lambdas": []}, r"lambdas is \[\]; it must be a list of at least 1"),
         ({"lambdas": ["much"]}, r'lambdas\[0\] is "much"; it must be a number'),
         ({"data__val_split": 1}, "data.val_split is 1; it must be less than 1"),
         ({"data__val_split": 0}, "data.val_split is 0; it must be more than 0"),
@@ -219,3 +220,13 @@ def test_a_record_follows_content_and_not_time(tmp_path):
 def test_a_missing_source_is_named(tmp_path):
     with pytest.raises(InputError, match="nothing does not exist"):
         record_sources([tmp_path / "nothing"], tmp_path)
+
+
+def test_a_source_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(path)
+
+    (tmp_path / "a.tar").write_bytes(b"one")
+    monkeypatch.setattr(experiment, "sha256_file", refuse)
+    with pytest.raises(InputError, match=r"a\.tar may not be read; change its permissions"):
+        record_sources([tmp_path / "a.tar"], tmp_path / "records")
