@@ -6,7 +6,7 @@ import pandas as pd
 
 from balle2017.grid import MODEL_CODEC
 
-#: Columns that name a row of rd.csv; the first and the last are not the curve's.
+#: Columns that name a row of rd.csv: the test set, the curve (three of them), the point on it.
 IDENTITY = ["testset", "codec", "filters", "seed", "point"]
 
 

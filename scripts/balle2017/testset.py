@@ -1,6 +1,5 @@
 """A test set from an archive: a folder of PNGs, every picture of it or none."""
 
-import itertools
 import os
 import shutil
 from pathlib import Path
@@ -50,9 +49,10 @@ def unpack_test_images(archive: Path, out: Path) -> int:
         pictures.mkdir()
         for index, name in enumerate(store.names):
             stem = file_name(Path(name).stem)
-            names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
-            paths = (pictures / f"{free}.png" for free in names)
-            Image.fromarray(store[index]).save(next(p for p in paths if not p.exists()))
+            path, number = pictures / f"{stem}.png", 2
+            while path.exists():
+                path, number = pictures / f"{stem}-{number}.png", number + 1
+            Image.fromarray(store[index]).save(path)
         shutil.rmtree(out, ignore_errors=True)
         os.replace(pictures, out)
     finally:
