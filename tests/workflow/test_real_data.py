@@ -5,6 +5,7 @@ import os
 import pandas as pd
 import pytest
 from balle2017.files import read_json
+from helpers import ROOT
 
 SHORT = [
     "model={num_filters: 8, num_latents: 12}",
@@ -25,6 +26,13 @@ def test_nested_archive_to_kodak_table(fresh, data_dir):
         config="experiments/reference.yaml",
     )
     results = fresh.folder / "results" / "reference"
+    # The committed models were trained on these very pixels, and no Kodak image is among them.
+    made_by = pd.read_csv(ROOT / "docs" / "reference" / "models.csv")
+    assert set(made_by["manifest_sha256"]) == {
+        read_json(path)["fingerprint"]["manifest_sha256"]
+        for path in results.glob("models/*/run.json")
+    }
+    assert read_json(results / "split" / "split.json")["kept_out"] == []
     rd = pd.read_csv(results / "rd.csv")
     assert (rd["n_images"] == 24).all()
     ours = rd[rd["codec"] == "balle2017"]
