@@ -4,8 +4,13 @@ Importing the package imports nothing heavy; TensorFlow is loaded only by the
 modules that run the model.
 """
 
+import importlib.util
 import os
+import sys
 
 # TensorFlow reports missing GPU libraries as errors whenever it is imported;
 # what really fails is raised as an exception. Set the variable to 0 to see all.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+if importlib.util.find_spec("PIL") is None:
+    sys.exit(f"the packages of balle2017 are not in {sys.executable}; write uv run before python")

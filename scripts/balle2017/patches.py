@@ -23,7 +23,8 @@ def check_sizes(store: ImageStore, patch_size: int) -> None:
         if min(height, width) < patch_size:
             raise InputError(
                 f"image {name} is {width}x{height}, smaller than the patch size {patch_size}; "
-                "set data.min_size to the patch size or more (--min_size of extract.py)"
+                f"lower the patch size (training.patch_size, --patch_size of train.py), or leave "
+                "such images out (data.min_size, --min_size of extract.py)"
             )
 
 

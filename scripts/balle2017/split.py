@@ -58,11 +58,12 @@ def split_images(
         for entry in map(Path, test_images)
         for path in (list_images(entry) if entry.is_dir() else [entry])
     }
+    found = len(rows)
     kept_out = [row["name"] for row in rows if row["pixel_hash"] in tests]
     rows = [row for row in rows if row["pixel_hash"] not in tests]
     if len(rows) < 2:
         raise InputError(
-            f"{manifest} has {len(rows)} usable image(s) outside the test set; "
+            f"{manifest} has {found} usable image(s), {len(rows)} outside the test set; "
             "a training and a validation side need at least 2"
         )
     rows.sort(key=lambda row: uniform(seed, row["pixel_hash"]))

@@ -119,6 +119,10 @@ BAD_INPUT = {
     "no table": ("plot", "--rd", "{tmp}/none.csv", "--out", "{tmp}/o", 2, "does not exist"),
     "not a table": ("plot", "--rd", "{tmp}/text", "--out", "{tmp}/o", 2, "no table of results"),
     "no picture": ("compress", "{tmp}/x.png", "--model", "{tmp}", "--out", "{tmp}/o", 2, "exist"),
+    "a picture to compress to": (
+        *("compress", "{pics}/0.png", "--model", "{tmp}", "--out", "{tmp}/o.jpg"),
+        *(2, "is no folder; --out must name one, or end in .b17"),
+    ),
     "no stream": ("decompress", "{tmp}", "--model", "{tmp}", "--out", "{tmp}/o", 2, "no .b17"),
     "unknown flag": ("extract", "--nonsense", 2, "see extract.py --help"),
 }
@@ -151,6 +155,35 @@ def test_a_file_that_is_no_picture_is_named_and_the_rest_compressed(
     assert f"{picture_folder / 'bad.png'}: not an image" in done.stdout
     assert "1 of 6 files" in done.stderr
     assert len(list(out.glob("*.b17"))) == 5
+
+
+def test_files_that_exist_are_kept_unless_told(small_model, tmp_path, picture_folder):
+    """As long as nobody says --overwrite."""
+    picture, out = picture_folder / "0.png", tmp_path / "o.b17"
+    arguments = [picture, "--model", small_model, "--out", out]
+    out.write_bytes(b"mine")
+    done = run_script("compress", *arguments)
+    assert done.returncode == 2
+    assert f"{out} exists; give another --out, or --overwrite" in done.stderr
+    assert out.read_bytes() == b"mine"
+    assert run_script("compress", *arguments, "--overwrite").returncode == 0
+    assert out.read_bytes() != b"mine"
+    # The picture that the file was made of.
+    back = [out, "--model", small_model, "--out", picture]
+    before = picture.read_bytes()
+    assert run_script("decompress", *back).returncode == 2
+    assert picture.read_bytes() == before
+    assert run_script("decompress", *back, "--overwrite").returncode == 0
+    assert picture.read_bytes() != before
+
+
+def test_without_the_packages_one_line_says_what_is_missing():
+    # -S: no site-packages, as in a Python outside of the environment.
+    command = [sys.executable, "-S", str(ROOT / "scripts" / "compress.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.endswith("write uv run before python")
 
 
 def test_two_inputs_never_share_an_output(small_model, tmp_path, picture_folder):

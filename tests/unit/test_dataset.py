@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -8,10 +10,10 @@ from balle2017.data import extract_tar, extract_zip
 from balle2017.dataset import ImageStore, pixel_hash
 from balle2017.errors import InputError
 from balle2017.extraction import extract_archives
-from balle2017.files import read_json, read_table
+from balle2017.files import read_json, read_table, write_table
 from balle2017.preparation import ExtractSettings
 from balle2017.split import split_images
-from helpers import make_picture
+from helpers import ROOT, make_picture
 
 
 def extract(tmp_path: Path, data: bytes, **settings) -> list[dict[str, str]]:
@@ -132,3 +134,22 @@ def test_nested_archive_of_real_images(data_dir, tmp_path):
                 members += len(archive.getnames())
     assert sum(counts.values()) == members
     assert counts["accepted"] > 0.99 * sum(counts.values())
+
+
+def test_more_shards_than_a_process_may_open_at_first(tmp_path):
+    columns = ["name", "width", "height", "shard", "offset"]
+    rows = []
+    for index in range(100):
+        (tmp_path / f"{index}.bin").write_bytes(bytes([index] * 3))
+        rows.append(dict(zip(columns, (str(index), 1, 1, f"{index}.bin", 0), strict=True)))
+    write_table(tmp_path / "list.csv", columns, rows)
+    code = (
+        "import resource, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from balle2017.dataset import ImageStore\n"
+        "_, most = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))\n"
+        "print(ImageStore(sys.argv[2])[99].tolist())"
+    )
+    command = [sys.executable, "-c", code, str(ROOT / "scripts"), str(tmp_path / "list.csv")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[[[99, 99, 99]]]\n", done.stderr
