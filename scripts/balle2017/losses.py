@@ -70,7 +70,7 @@ def mean_squared_error(original: tf.Tensor, centred: tf.Tensor, fused: bool) -> 
     return apply(centred)
 
 
-def rate_distortion_loss(
+def compute_rate_distortion_loss(
     mse: tf.Tensor, bits: tf.Tensor, pixels: tf.Tensor, lambda_rd: float
 ) -> RateDistortion:
     """Return loss = bpp + lambda_rd * MSE, as means over the batch.

@@ -14,7 +14,7 @@ from balle2017.callbacks import EarlyStopping
 from balle2017.errors import DivergedError
 from balle2017.initialization import kernel_shapes
 from balle2017.loss_scale import LossScale
-from balle2017.losses import RateDistortion, rate_distortion_loss, to_uint8
+from balle2017.losses import RateDistortion, compute_rate_distortion_loss, to_uint8
 from balle2017.model import STRIDE, Balle2017FactorizedPrior
 from balle2017.model_io import assign_variables
 from balle2017.optimizer import Adam
@@ -151,7 +151,9 @@ class Trainer:
         scale = 1.0 if self._loss_scale is None else self._loss_scale.value
         with tf.GradientTape() as tape:
             mse, bits = self.network(patches, noise, self._offset, self._watch)
-            result = rate_distortion_loss(mse, bits, settings.patch_size**2, settings.lambda_rd)
+            result = compute_rate_distortion_loss(
+                mse, bits, settings.patch_size**2, settings.lambda_rd
+            )
             scaled = result.loss * scale
         gradients = tape.gradient(scaled, self.variables)
         if self._loss_scale is None:
@@ -228,7 +230,9 @@ class Trainer:
         reconstruction, bits = self._float32.quantized(pixels, offset, watch)
         mse = tf.reduce_mean(tf.math.squared_difference(pixels, reconstruction))
         shape = tf.shape(patches)
-        result = rate_distortion_loss(mse, bits, shape[1] * shape[2], self.settings.lambda_rd)
+        result = compute_rate_distortion_loss(
+            mse, bits, shape[1] * shape[2], self.settings.lambda_rd
+        )
         return result, reconstruction, shares
 
     def validate(self, patches: np.ndarray, keep: int = 0) -> Validation:

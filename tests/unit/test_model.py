@@ -9,7 +9,7 @@ from balle2017.files import read_json, write_json
 from balle2017.find_model import find_model
 from balle2017.gdn import GDN
 from balle2017.kernels import FourierKernel, fourier_basis
-from balle2017.losses import centre, mean_squared_error, rate_distortion_loss, to_pixels
+from balle2017.losses import centre, compute_rate_distortion_loss, mean_squared_error, to_pixels
 from balle2017.model import Balle2017FactorizedPrior, latent_shape
 from balle2017.model_io import load_model
 from balle2017.packing import unpack_weights
@@ -22,7 +22,7 @@ def test_loss_by_hand(tensorflow):
     original = np.full((2, 16, 16, 3), 7, np.uint8)
     differing = original + np.array([2.0, 4.0], np.float32)[:, None, None, None]
     mse = mean_squared_error(original, centre(differing, "float32"), False)
-    result = rate_distortion_loss(mse, tensorflow.constant([256.0, 768.0]), 256, 0.5)
+    result = compute_rate_distortion_loss(mse, tensorflow.constant([256.0, 768.0]), 256, 0.5)
     # 512 bits on average over 256 pixels; (4 + 16) / 2 = 10; 2 + 0.5 * 10 = 7.
     assert [float(value) for value in result] == [7, 2, 10]
 
@@ -213,7 +213,7 @@ def test_mixed_precision_differs_little_and_its_gradients_point_the_same_way(ten
         network = Balle2017FactorizedPrior(16, policy=policy, latent_gain=10, fused=True)
         with tensorflow.GradientTape() as tape:
             mse, bits = network(pixels, noise)
-            loss = rate_distortion_loss(mse, bits, 64 * 64, 0.01).loss
+            loss = compute_rate_distortion_loss(mse, bits, 64 * 64, 0.01).loss
         gradients = tape.gradient(loss, network.named_variables())
         results.append((float(loss), {name: g.numpy().ravel() for name, g in gradients.items()}))
     (full, full_gradients), (mixed, mixed_gradients) = results
