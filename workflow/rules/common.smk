@@ -24,6 +24,11 @@ from balle2017.imports import import_closure  # noqa: E402
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 KODAK_HASHES = ROOT / "workflow" / "resources" / "kodak.sha256"
 
+# Made once for all experiments.
+BUILTIN = "results/builtin"
+KODAK = "results/kodak"
+RECORDS = Path("work/sources")
+
 
 def checked_config():
     """Check the config, then let Snakemake fill in the schema's defaults."""
@@ -55,13 +60,13 @@ def test_set():
             f"config: kodak is given, and test_images is {choice}; set test_images to kodak"
         )
     if choice == "builtin":
-        return choice, "results/builtin/test", "results/builtin/test.sha256"
+        return choice, f"{BUILTIN}/test", f"{BUILTIN}/test.sha256"
     if choice == "kodak" and config["kodak"] is None:
-        return choice, "results/kodak", "results/kodak.sha256"
+        return choice, KODAK, f"{KODAK}.sha256"
     folder = Path(config["kodak"] if choice == "kodak" else choice)
     if TEST_ARCHIVE is not None:
         name = file_name(folder.name.split(".")[0])
-        record = experiment.record_sources([folder], Path("work/sources"))
+        record = experiment.record_sources([folder], RECORDS)
         return name, f"results/testsets/{name}", str(record)
     key = "kodak" if choice == "kodak" else "test_images"
     if not folder.is_dir():
@@ -74,21 +79,21 @@ def test_set():
         list_test_images(folder)
     except InputError as error:
         raise InputError(f"config: {key}: {error}") from None
-    record = experiment.record_sources([folder], Path("work/sources"))
+    record = experiment.record_sources([folder], RECORDS)
     return name, str(folder), str(record)
 
 
 def train_sources():
     """Return the training archives and the record that stands for them."""
     if config["train_archive"] == "builtin":
-        return ["results/builtin/train.tar"], "results/builtin/train.sha256"
+        return [f"{BUILTIN}/train.tar"], f"{BUILTIN}/train.sha256"
     sources, hashes = config["train_archive"], config["train_archive_sha256"]
     sources = [sources] if isinstance(sources, str) else sources
     hashes = [hashes] if isinstance(hashes, str) else hashes or []
     experiment.check_sources(sources, hashes)
     urls = {url: digest for url, digest in zip(sources, hashes) if is_url(url)}
     local = [Path(source) for source in sources if not is_url(source)]
-    return sources, str(experiment.record_sources(local, Path("work/sources"), urls))
+    return sources, str(experiment.record_sources(local, RECORDS, urls))
 
 
 def code(script):

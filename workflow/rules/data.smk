@@ -5,10 +5,10 @@ rule builtin_photographs:
     input:
         code=code("builtin_photographs"),
     output:
-        archive="results/builtin/train.tar",
-        record="results/builtin/train.sha256",
-        test_images=directory("results/builtin/test"),
-        test_record="results/builtin/test.sha256",
+        archive=f"{BUILTIN}/train.tar",
+        record=f"{BUILTIN}/train.sha256",
+        test_images=directory(f"{BUILTIN}/test"),
+        test_record=f"{BUILTIN}/test.sha256",
     log:
         "logs/builtin_photographs.log",
     conda:
@@ -26,8 +26,8 @@ rule download_kodak:
         code=code("fetch_kodak"),
         hashes=str(KODAK_HASHES.relative_to(ROOT)),
     output:
-        folder=directory("results/kodak"),
-        record="results/kodak.sha256",
+        folder=directory(KODAK),
+        record=f"{KODAK}.sha256",
     log:
         "logs/download_kodak.log",
     conda:
