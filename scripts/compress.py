@@ -13,7 +13,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Compress; print a line for each picture."""
     parser = cli.Parser(__doc__)
     parser.add_argument("input", type=Path, nargs="+", help="pictures or folders of pictures")
-    parser.add_argument("--model", type=Path, required=True, help="folder with config.json")
+    parser.add_argument(
+        "--model", type=Path, required=True, help="folder of a model, or of the run that trained it"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder, or one .b17 file")
     parser.add_argument(
         "--threads", type=cli.positive, default=2, metavar="N", help="tiles at the same time"

@@ -12,7 +12,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Decompress; print a line for each file."""
     parser = cli.Parser(__doc__)
     parser.add_argument("input", type=Path, nargs="+", help=".b17 files or folders of them")
-    parser.add_argument("--model", type=Path, required=True, help="folder with config.json")
+    parser.add_argument(
+        "--model", type=Path, required=True, help="folder of a model, or of the run that trained it"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder, or one .png file")
     parser.add_argument(
         "--threads", type=cli.positive, default=2, metavar="N", help="tiles at the same time"

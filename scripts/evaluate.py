@@ -9,7 +9,9 @@ from balle2017 import cli
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate; print the point of the rate-distortion curve."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="folder with config.json")
+    parser.add_argument(
+        "--model", type=Path, required=True, help="folder of a model, or of the run that trained it"
+    )
     parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
     parser.add_argument("--out", type=Path, required=True, help="output folder")
     parser.add_argument("--testset", help="name of the test set (the folder's name)")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli
-from balle2017.split import split_images
+from balle2017.split import DEFAULT_VAL_SPLIT, split_images
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -13,7 +13,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--manifest", type=Path, required=True, help="written by extract.py")
     parser.add_argument("--out", type=Path, required=True, help="folder for the lists")
     parser.add_argument(
-        "--val_split", type=float, default=0.1, metavar="F", help="share of validation images"
+        "--val_split",
+        type=float,
+        default=DEFAULT_VAL_SPLIT,
+        metavar="F",
+        help="share of validation images",
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="makes another division")
     parser.add_argument(

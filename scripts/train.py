@@ -4,7 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from balle2017 import cli, settings
+from balle2017 import cli, locking, settings
+from balle2017.errors import InputError
+from balle2017.settings import RunOptions
+from balle2017.split import DEFAULT_VAL_SPLIT, split_images
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -17,7 +20,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     data.add_argument(
         "--val_split",
         type=float,
-        default=0.1,
+        default=DEFAULT_VAL_SPLIT,
         metavar="F",
         help="share of --data_dir's images that validate",
     )
@@ -56,16 +59,29 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="export the models of these epochs too, to SAVE_DIR/snapshots",
     )
     run.add_argument(
-        "--log_images_every", type=int, default=5, metavar="N", help="epochs; 0: never"
+        "--log_images_every",
+        type=int,
+        default=RunOptions.log_images_every,
+        metavar="N",
+        help="epochs; 0: never",
     )
     run.add_argument(
         "--test_dir", type=Path, metavar="DIR", help="test the finished model on these images"
     )
-    run.add_argument("--num_images_to_log", type=int, default=4, metavar="N", help="pictures")
+    run.add_argument(
+        "--num_images_to_log",
+        type=int,
+        default=RunOptions.num_images_to_log,
+        metavar="N",
+        help="pictures",
+    )
     args = parser.parse_args(argv)
     lists = args.train_list is not None and args.val_list is not None
     if (args.data_dir is None) == (not lists):
         parser.error("give either --data_dir, or both --train_list and --val_list")
+    for path in (args.data_dir, args.train_list, args.val_list):
+        if path is not None and not path.exists():
+            parser.error(f"{path} does not exist")
     return args
 
 
@@ -76,13 +92,15 @@ def _lists(args: argparse.Namespace, training: settings.TrainingSettings) -> tup
     # Imported here because the two lists need neither.
     from balle2017.extraction import extract_archives
     from balle2017.preparation import ExtractSettings
-    from balle2017.split import split_images
 
     folder = args.save_dir / "dataset"
     wanted = ExtractSettings(
         min_size=training.patch_size, max_images=args.max_images, seed=training.seed
     )
-    counts = extract_archives([args.data_dir], folder, wanted)
+    try:
+        counts = extract_archives([args.data_dir], folder, wanted)
+    except InputError as error:
+        raise InputError(f"{error}; min_size is the --patch_size, {wanted.min_size}") from None
     split = split_images(folder / "manifest.csv", folder, args.val_split, training.seed)
     print(
         f"{counts['accepted']} images accepted, {counts['skipped']} skipped, "
@@ -96,13 +114,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train and export."""
     args = _parse(argv)
     training = settings.from_arguments(args)
-    train_list, val_list = _lists(args, training)
-
-    from balle2017.training import RunOptions, train
-
+    checkpoints = args.checkpoint_dir or args.save_dir / "checkpoints"
     options = RunOptions(
         save_dir=args.save_dir,
-        checkpoint_dir=args.checkpoint_dir or args.save_dir / "checkpoints",
+        checkpoint_dir=checkpoints,
         resume=args.resume,
         restart_stale=args.restart_stale,
         keep_checkpoints=not args.clear_checkpoints,
@@ -112,7 +127,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         num_images_to_log=args.num_images_to_log,
         test_dir=args.test_dir,
     )
-    train(training, train_list, val_list, options, log=lambda line: print(line, flush=True))
+    # Before the images are extracted: another process may be reading them.
+    with locking.claimed(checkpoints):
+        train_list, val_list = _lists(args, training)
+
+        from balle2017.training import train
+
+        train(training, train_list, val_list, options, log=lambda line: print(line, flush=True))
 
 
 if __name__ == "__main__":

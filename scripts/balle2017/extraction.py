@@ -18,7 +18,7 @@ from balle2017.dataset import MANIFEST_COLUMNS, ShardWriter
 from balle2017.errors import BadImageError, InputError, WorkError
 from balle2017.files import sha256_file, write_json, write_table
 from balle2017.images import read_size
-from balle2017.preparation import ExtractSettings, Prepared, prepare
+from balle2017.preparation import ExtractSettings, Prepared, prepare, uniform
 from balle2017.progress import ByteProgress
 
 Row = dict[str, Any]
@@ -109,14 +109,13 @@ class _Sample:
     def __init__(self, folder: Path, count: int, seed: int):
         self._folder, self._count, self._seed = folder / "spool", count, seed
         self._folder.mkdir()
-        self._heap: list[tuple[int, str]] = []
+        self._heap: list[tuple[float, str]] = []
         self._kept: dict[str, Row] = {}
 
     def offer(self, row: Row, data: bytes) -> str:
         """Keep a member if it belongs to the sample so far; return its hash."""
         digest = hashlib.sha256(data).hexdigest()
-        key = hashlib.sha256(f"{self._seed}:{digest}".encode()).hexdigest()
-        entry = (-int(key, 16), digest)
+        entry = (-uniform(self._seed, digest), digest)
         full = len(self._heap) >= self._count
         if digest in self._kept or (full and entry < self._heap[0]):
             return digest
@@ -199,6 +198,9 @@ def extract_archives(
         WorkError: the disk is full.
     """
     sources, out = [Path(source) for source in sources], Path(out)
+    for source in sources:
+        if not source.exists():
+            raise InputError(f"archive {source} does not exist")
     partial = out / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -226,8 +228,6 @@ def extract_archives(
         progress.close()
         _check_counts(sources, counts, reasons, settings)
         _install(partial, out, counts)
-    except FileNotFoundError as error:
-        raise InputError(f"archive {error.filename} does not exist") from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise

@@ -188,7 +188,7 @@ def list_images(folder: Path) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder")
+        raise InputError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}")
     found = sorted(
         path
         for path in folder.iterdir()

@@ -18,7 +18,11 @@ def resume(
 ) -> None:
     """Load the newest sound checkpoint, if there is one.
 
+    Where there is none, or none of these settings and `restart_stale` is set, whatever
+    checkpoints there are go: those of the new run would not be the newest by their steps.
+
     Raises:
+        OSError: a checkpoint cannot be read; none is deleted.
         InputError: it belongs to other settings and `restart_stale` is not set.
         DivergedError: the same run has failed so before.
     """

@@ -24,7 +24,13 @@ def check_folder(folder: Path, hashes: dict[str, str]) -> None:
         InputError: a file is missing, too many, or not the well-known one.
     """
     folder = Path(folder)
-    there = {path.name for path in list_images(folder)}
+    try:
+        there = {path.name for path in list_images(folder)}
+    except InputError as error:
+        raise InputError(
+            f"kodak: {error}; it must have kodim01.png to kodim24.png (without the key kodak they "
+            "are downloaded)"
+        ) from None
     if there != hashes.keys():
         wrong = sorted(there ^ hashes.keys())[0]
         problem = "is missing" if wrong in hashes else "is none of the 24 Kodak images"

@@ -7,8 +7,9 @@ the config schema to it.
 import argparse
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from balle2017.errors import InputError
@@ -18,6 +19,39 @@ DEVICES = ("auto", "cpu", "gpu")
 INITIALIZATIONS = ("random", "cosine")
 SCHEDULES = ("constant", "cosine")
 QUANTIZATIONS = ("noise", "mixed")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What is not a setting of the model: where files go and what is looked at on the way.
+
+    Nothing here changes the weights, but for the rounding under `check_numerics`.
+
+    Attributes:
+        save_dir: receives model/, history.csv, run.json, train.log, images/, tensorboard/ and
+            snapshots/.
+        checkpoint_dir: receives checkpoints while the run lasts.
+        resume: go on from the newest sound checkpoint.
+        restart_stale: discard checkpoints of other settings instead of refusing them.
+        keep_checkpoints: leave the checkpoints in place after the export.
+        check_numerics: stop at the first NaN or infinity and name the tensor.
+        export_epochs: epochs whose model is exported too, to save_dir/snapshots/.
+        log_images_every: epochs between saved reconstructions, 0: never.
+        num_images_to_log: how many pictures each time.
+        test_dir: pictures of any size that the finished model is tested on; none:
+            the validation patches.
+    """
+
+    save_dir: Path
+    checkpoint_dir: Path
+    resume: bool = True
+    restart_stale: bool = False
+    keep_checkpoints: bool = True
+    check_numerics: bool = False
+    export_epochs: Sequence[int] = ()
+    log_images_every: int = 5
+    num_images_to_log: int = 4
+    test_dir: Path | None = None
 
 
 def _setting(default: Any, text: str, **extra: Any) -> Any:

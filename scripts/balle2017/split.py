@@ -11,6 +11,8 @@ from balle2017.files import read_table, sha256_file, write_json, write_table
 from balle2017.images import list_images, read_image
 from balle2017.preparation import uniform
 
+#: Share of the images that validate.
+DEFAULT_VAL_SPLIT = 0.1
 LIST_COLUMNS = ["name", "pixel_hash", "width", "height", "shard", "offset"]
 
 
@@ -48,11 +50,12 @@ def split_images(
     if not 0 < val_split < 1:
         raise InputError(f"val_split is {val_split}; it must lie between 0 and 1, both excluded")
     try:
-        rows = [row for row in read_table(manifest) if row["status"] == "accepted"]
+        rows = read_table(manifest)
     except FileNotFoundError:
         raise InputError(f"manifest {manifest} does not exist") from None
-    except KeyError:
-        raise InputError(f"{manifest} is no manifest written by extract.py") from None
+    if any({*LIST_COLUMNS, "status"} - row.keys() for row in rows):
+        raise InputError(f"{manifest} is no manifest written by extract.py")
+    rows = [row for row in rows if row["status"] == "accepted"]
     tests = {
         pixel_hash(read_image(path))
         for entry in map(Path, test_images)

@@ -47,16 +47,21 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], Any, str]:
 
     Raises:
         DamagedFileError: the file is missing, cut short, altered, or of another kind.
+        OSError: it cannot be read, which says nothing of what it holds.
     """
+    try:
+        # safetensors calls every file missing that it cannot open.
+        with open(path, "rb") as file:
+            file.read(1)
+    except FileNotFoundError:
+        raise DamagedFileError(f"{path} does not exist") from None
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         header = json.loads(metadata[_HEADER])
         digest, description = header["sha256"], header["description"]
-    except FileNotFoundError:
-        raise DamagedFileError(f"{path} does not exist") from None
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DamagedFileError(f"{path} is damaged or of another kind: {error}") from None
     if tensors_sha256(tensors, description) != digest:
         raise DamagedFileError(f"{path} is damaged: its content does not match its checksum")

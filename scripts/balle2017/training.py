@@ -4,15 +4,13 @@ import dataclasses
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import filelock
 import numpy as np
 import tensorflow as tf
 
-from balle2017 import gpus, runtime
+from balle2017 import gpus, locking, runtime
 from balle2017.callbacks import ImageLoggingCallback, KeepLastNCheckpoints
 from balle2017.data import create_train_val_datasets
 from balle2017.decibel import psnr_db
@@ -25,7 +23,7 @@ from balle2017.model import Balle2017FactorizedPrior
 from balle2017.model_io import TrainedModel, load_model, save_model
 from balle2017.monitor import Monitor
 from balle2017.provenance import code_sha256, data_record, machine_record
-from balle2017.settings import TrainingSettings
+from balle2017.settings import RunOptions, TrainingSettings
 from balle2017.starting import starting_weights
 from balle2017.trainer import Trainer, learning_rate_at
 
@@ -52,38 +50,6 @@ HISTORY_COLUMNS = [
 ]
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """What is not a setting of the model: where files go and what is looked at on the way.
-
-    Nothing here changes the weights, but for the rounding under `check_numerics`.
-
-    Attributes:
-        save_dir: receives model/, history.csv, run.json and images/.
-        checkpoint_dir: receives checkpoints while the run lasts.
-        resume: go on from the newest sound checkpoint.
-        restart_stale: discard checkpoints of other settings instead of refusing them.
-        keep_checkpoints: leave the checkpoints in place after the export.
-        check_numerics: stop at the first NaN or infinity and name the tensor.
-        export_epochs: epochs whose model is exported too, to save_dir/snapshots/.
-        log_images_every: epochs between saved reconstructions, 0: never.
-        num_images_to_log: how many pictures each time.
-        test_dir: pictures of any size that the finished model is tested on; none:
-            the validation patches.
-    """
-
-    save_dir: Path
-    checkpoint_dir: Path
-    resume: bool = True
-    restart_stale: bool = False
-    keep_checkpoints: bool = True
-    check_numerics: bool = False
-    export_epochs: Sequence[int] = ()
-    log_images_every: int = 5
-    num_images_to_log: int = 4
-    test_dir: Path | None = None
-
-
 def train(
     settings: TrainingSettings,
     train_list: Path,
@@ -106,13 +72,7 @@ def train(
         Interrupted: SIGTERM or SIGINT; a checkpoint was written.
     """
     monitor = Monitor(options.save_dir, log)
-    options.checkpoint_dir.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(options.checkpoint_dir / "lock")
-    try:
-        held = lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise InputError(f"another process is training in {options.checkpoint_dir}") from None
-    with held, gpus.claimed(settings.device, monitor.line):
+    with locking.claimed(options.checkpoint_dir), gpus.claimed(settings.device, monitor.line):
         device = runtime.configure(settings.threads, settings.device, settings.seed)
         policy = runtime.resolve_policy(settings.precision_policy, device)
         monitor.line(f"device: {device}, {settings.threads} thread(s), precision {policy}")

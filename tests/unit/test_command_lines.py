@@ -80,6 +80,10 @@ BAD_INPUT = {
     "not an archive": ("extract", "{tmp}/text", "--out", "{tmp}/o", 2, "neither a tar"),
     "wrong hash": ("extract", "{tmp}/text", "--out", "{tmp}/o", "--sha256", "0" * 64, 2, "SHA-256"),
     "sample of 1": ("extract", "{pics}", "--out", "{tmp}/o", "--max_images", "1", 2, "at least 2"),
+    "no manifest's columns": (
+        *("split", "--manifest", "{tmp}/status.csv", "--out", "{tmp}/o"),
+        *(2, "is no manifest written by extract.py"),
+    ),
     "no manifest": ("split", "--manifest", "{tmp}/m", "--out", "{tmp}/o", 2, "does not exist"),
     "manifest of pixels": (
         *("split", "--manifest", "{pics}/0.png", "--out", "{tmp}/o", 2, "is not a table"),
@@ -98,6 +102,10 @@ BAD_INPUT = {
         *("--init_from", "{tmp}/models", 2, "is no model's: it lacks lambda_rd"),
     ),
     "lambda of 0": ("train", "--data_dir", "{pics}", "--lambda_rd", "0", 2, "more than 0"),
+    "no large image": (
+        *("train", "--data_dir", "{pics}", "--save_dir", "{tmp}/o", "--patch_size", "112"),
+        *(2, "5 smaller than min_size); min_size is the --patch_size, 112"),
+    ),
     "small images": ("train", "--data_dir", "{pics}", "--save_dir", "{tmp}/o", 2, "smaller than"),
     "no GPU": (
         *("train", "--data_dir", "{pics}", "--save_dir", "{tmp}/o", "--patch_size", "16"),
@@ -109,7 +117,7 @@ BAD_INPUT = {
     ),
     "no images": (
         *("evaluate_codec", "--codec", "jpeg", "--quality", "50", "--images", "{tmp}/none"),
-        *("--out", "{tmp}/o", 2, "is not a folder"),
+        *("--out", "{tmp}/o", 2, "none does not exist"),
     ),
     "quality of 500": (
         *("evaluate_codec", "--codec", "jpeg", "--quality", "500", "--images", "{pics}"),
@@ -132,6 +140,7 @@ BAD_INPUT = {
 def test_bad_input_is_one_line(case, tmp_path, picture_folder):
     script, *arguments, status, message = BAD_INPUT[case]
     (tmp_path / "text").write_text("only text\n")
+    (tmp_path / "status.csv").write_text("status\naccepted\n")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_text("only text\n")
     model = {"format": "x", "num_filters": 8, "num_latents": 8, "seed": 1, "model_sha256": "0"}
@@ -183,7 +192,7 @@ def test_without_the_packages_one_line_says_what_is_missing():
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
-    assert line.endswith("write uv run before python")
+    assert line.endswith(f"; write uv run --project {ROOT} before python")
 
 
 def test_two_inputs_never_share_an_output(small_model, tmp_path, picture_folder):

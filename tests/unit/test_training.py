@@ -368,3 +368,16 @@ def test_the_initial_gain_is_the_best_quantization_step():
     assert 256 / gain == pytest.approx(steps[loss.argmin()], rel=1e-3)
     assert initial_gain(TrainingSettings()) == 1
     assert initial_gain(TrainingSettings(latent_gain=7.0, initialization="cosine")) == 7
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_taken_for_a_damaged_one(reference, tmp_path):
+    """As when a network's disk is away for a moment: nothing may be deleted."""
+    pictures, _, _ = reference
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    path = checkpoints / "checkpoint-000000005.safetensors"
+    path.symlink_to(path)
+    done = run_script("train", "--data_dir", pictures, "--save_dir", tmp_path, *TINY)
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"train.py: error: Too many levels of symbolic links: {path}"
+    assert path.is_symlink()
