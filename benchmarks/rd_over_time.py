@@ -18,9 +18,10 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-from balle2017.aggregation import collect, write_frame
+from balle2017.aggregation import collect, read_rd
 from balle2017.files import read_json, read_table
 from balle2017.find_model import find_model, read_config
+from balle2017.frames import write_frame
 from balle2017.published import read_published
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +55,7 @@ def main() -> None:
         parser.error(f"{folder} has no snapshots; set training.export_epochs")
     # The last one of the table is the model itself.
     models[max(history)] = folder
-    rd = pd.read_csv(args.results / "rd.csv")
+    rd = read_rd(args.results / "rd.csv")
     jpeg = rd[rd["codec"] == "jpeg"].sort_values("bpp")
     published = read_published(PUBLISHED)
     prior = published[published["curve"] == "factorized_prior"].sort_values("bpp")

@@ -18,11 +18,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the sheets")
     args = parser.parse_args(argv)
 
-    import pandas as pd
-    from balle2017.aggregation import read_rd
+    from balle2017.aggregation import read_bd, read_rd
     from balle2017.comparison import compare, draw_sheet
 
-    bd = pd.read_csv(args.bd)
+    bd = read_bd(args.bd)
     for comparison in compare(args.images, args.evaluation, read_rd(args.rd), bd):
         sheet = args.out / f"{Path(comparison.image).stem}.png"
         draw_sheet(comparison, sheet)

@@ -29,18 +29,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import pandas as pd
     from balle2017 import report
-    from balle2017.aggregation import read_rd
+    from balle2017.aggregation import read_bd, read_rd
     from balle2017.comparison import compare
-    from balle2017.published import read_published
+    from balle2017.published import read_calibration, read_published
 
     rd = read_rd(args.results / "rd.csv")
-    bd = pd.read_csv(args.results / "bd_rate.csv")
-    bd_images = pd.read_csv(args.results / "bd_rate_per_image.csv")
+    bd = read_bd(args.results / "bd_rate.csv")
+    bd_images = read_bd(args.results / "bd_rate_per_image.csv")
     published = calibration = None
     if args.published is not None:
         published = read_published(args.published)
-        calibration = report.table_html(pd.read_csv(args.results / "calibration.csv"))
-        bd = pd.concat([bd, pd.read_csv(args.results / "bd_rate_published.csv")])
+        calibration = report.table_html(read_calibration(args.results / "calibration.csv"))
+        bd = pd.concat([bd, read_bd(args.results / "bd_rate_published.csv")])
     comparisons = compare(args.images, args.evaluation, rd, bd_images)
     content = {
         "experiment": config.get("experiment", args.results.name),

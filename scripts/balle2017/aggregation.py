@@ -1,6 +1,5 @@
 """From evaluations to rate-distortion tables."""
 
-import io
 import itertools
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,10 @@ import bjontegaard
 import numpy as np
 import pandas as pd
 
-from balle2017.curves import curve_names, curves, is_model
+from balle2017.curves import IDENTITY, curve_names, curves, is_model
 from balle2017.errors import InputError
-from balle2017.files import read_json, write_bytes
+from balle2017.files import read_json
+from balle2017.frames import read_frame
 from balle2017.metrics import METRICS
 
 RD_COLUMNS = [
@@ -53,13 +53,6 @@ BD_METRICS = ("psnr_rgb", "ms_ssim_rgb_db")
 _MIN_POINTS = 3
 
 
-def write_frame(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table as CSV, atomically."""
-    buffer = io.StringIO()
-    frame.to_csv(buffer, index=False, lineterminator="\n")
-    write_bytes(path, buffer.getvalue().encode())
-
-
 def find_summaries(folders: list[Path]) -> list[Path]:
     """Return all summary.json in or below some folders; single files are taken as they are.
 
@@ -97,6 +90,13 @@ def collect(folders: list[Path]) -> pd.DataFrame:
     frame = frame.reindex(columns=RD_COLUMNS)
     for column in ("filters", "seed", "n_images"):
         frame[column] = frame[column].astype("Int64")
+    twice = frame[frame.duplicated(IDENTITY)]
+    if len(twice):
+        row = twice.iloc[0]
+        raise InputError(
+            f"two evaluations have {row['codec']} at {row['point']:g} on {row['testset']}, of the "
+            "same width and seed; give one of them"
+        )
     order = ["testset", "curve", "bpp"]
     frame = frame.assign(curve=curve_names(frame)).sort_values(order, ignore_index=True)
     return frame.drop(columns="curve")
@@ -108,16 +108,16 @@ def read_rd(path: Path) -> pd.DataFrame:
     Raises:
         InputError: it does not exist, or is another table.
     """
-    try:
-        rd = pd.read_csv(path, dtype={"filters": "Int64", "seed": "Int64"})
-    except FileNotFoundError:
-        raise InputError(f"table {path} does not exist") from None
-    except ValueError as error:
-        raise InputError(f"{path} is no table of results: {error}") from None
-    missing = set(RD_COLUMNS) - set(rd.columns)
-    if missing:
-        raise InputError(f"{path} is no table of results: it lacks {', '.join(sorted(missing))}")
-    return rd
+    return read_frame(path, RD_COLUMNS, "table of results")
+
+
+def read_bd(path: Path) -> pd.DataFrame:
+    """Read one of the tables of Bjøntegaard deltas.
+
+    Raises:
+        InputError: it does not exist, or is another table.
+    """
+    return read_frame(path, BD_COLUMNS, "table of Bjøntegaard deltas")
 
 
 def bd_delta(curve: pd.DataFrame, anchor: pd.DataFrame, metric: str) -> dict[str, Any]:

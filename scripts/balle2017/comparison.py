@@ -15,6 +15,7 @@ from balle2017.codecs import CODECS, ImageCodec
 from balle2017.curves import IDENTITY, curve_names
 from balle2017.errors import InputError
 from balle2017.files import atomic_path
+from balle2017.frames import read_frame
 from balle2017.images import list_images, read_image
 from balle2017.metrics import luma, psnr
 from balle2017.style import curve_label
@@ -139,7 +140,7 @@ def compare(
         InputError: rd.csv lacks the evaluation, or a picture of the evaluation is missing.
     """
     curve = _find_curve(rd, evaluation)
-    table = pd.read_csv(evaluation / "per_image.csv")
+    table = read_frame(evaluation / "per_image.csv", ["image", "bytes"], "table of images")
     originals = {path.name: path for path in list_images(images)}
     sizes = dict(zip(table["image"], table["bytes"], strict=True))
     if missing := sorted(set(sizes) - set(originals)):

@@ -8,6 +8,6 @@ def psnr_db(mse: float) -> float:
     return 10 * math.log10(255**2 / mse) if mse > 0 else math.inf
 
 
-def ms_ssim_db(value: float) -> float:
-    """Return MS-SSIM in dB: -10 log10(1 - value); infinity for 1."""
-    return -10 * math.log10(1 - value) if value < 1 else math.inf
+def ms_ssim_db(value: float | None) -> float | None:
+    """Return MS-SSIM in dB: -10 log10(1 - value); None for 1, and for what is missing."""
+    return -10 * math.log10(1 - value) if value is not None and value < 1 else None

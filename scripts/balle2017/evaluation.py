@@ -149,9 +149,7 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
         return float(np.mean(values))
 
     summary: dict[str, Any] = {name: mean(name) for name in MEASURES}
-    similarity = summary["ms_ssim_rgb"]
-    lossless = similarity is None or similarity >= 1
-    summary["ms_ssim_rgb_db"] = None if lossless else ms_ssim_db(similarity)
+    summary["ms_ssim_rgb_db"] = ms_ssim_db(summary["ms_ssim_rgb"])
     summary["n_images"] = len(rows)
     notes = collections.Counter(row["note"] for row in rows if row.get("note"))
     summary["note"] = "; ".join(f"{n} of {len(rows)} images: {note}" for note, n in notes.items())

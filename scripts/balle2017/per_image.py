@@ -11,7 +11,9 @@ from balle2017.curves import IDENTITY, curves, is_model
 from balle2017.decibel import ms_ssim_db
 from balle2017.errors import InputError
 from balle2017.files import read_json
+from balle2017.frames import read_frame
 
+_COLUMNS = ["point", "image", "bpp", "psnr_rgb", "ms_ssim_rgb"]
 #: What the delta of each image refers to, where the test set was coded with it.
 ANCHOR = "jpeg"
 
@@ -27,19 +29,21 @@ def collect_images(folders: list[Path]) -> pd.DataFrame:
     parts = []
     for path in find_summaries(folders):
         table = path.with_name("per_image.csv")
+        rows = read_frame(table, _COLUMNS, "table of images")
         try:
-            rows = pd.read_csv(table)
             points = pd.DataFrame(read_json(path)).reindex(columns=IDENTITY)
-            parts.append(points.merge(rows, on="point", validate="one_to_many"))
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{table} is no table of images: {error}") from None
+            part = points.merge(rows, on="point", validate="one_to_many")
+        except ValueError as error:
+            raise InputError(
+                f"{table} does not belong to the {path.name} beside it: {error}"
+            ) from None
+        if len(part) < len(rows):
+            raise InputError(f"{table} has points that the {path.name} beside it lacks")
+        parts.append(part)
     images = pd.concat(parts, ignore_index=True)
     for column in ("filters", "seed"):
         images[column] = images[column].astype("Int64")
-    lossless = images["ms_ssim_rgb"].isna() | (images["ms_ssim_rgb"] >= 1)
-    images["ms_ssim_rgb_db"] = (
-        images["ms_ssim_rgb"].mask(lossless).map(ms_ssim_db, na_action="ignore")
-    )
+    images["ms_ssim_rgb_db"] = images["ms_ssim_rgb"].map(ms_ssim_db).astype(float)
     # An infinite PSNR is no point of a curve.
     images["psnr_rgb"] = images["psnr_rgb"].mask(np.isinf(images["psnr_rgb"]))
     return images.sort_values([*IDENTITY, "image"], ignore_index=True)
@@ -51,12 +55,7 @@ def read_images(path: Path) -> pd.DataFrame:
     Raises:
         InputError: it does not exist, or is another table.
     """
-    try:
-        images = pd.read_csv(path, dtype={"filters": "Int64", "seed": "Int64"})
-        images[[*IDENTITY, "image", "bpp", "psnr_rgb"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is no table of images: {error}") from None
-    return images
+    return read_frame(path, [*IDENTITY, *_COLUMNS], "table of images")
 
 
 def bd_per_image(images: pd.DataFrame) -> pd.DataFrame:

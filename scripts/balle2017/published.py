@@ -9,7 +9,7 @@ import pandas as pd
 from balle2017.aggregation import BD_COLUMNS, BD_METRICS, bd_delta, bd_text
 from balle2017.curves import curves, is_model
 from balle2017.decibel import ms_ssim_db
-from balle2017.errors import InputError
+from balle2017.frames import read_frame
 
 #: What the figure calls them.
 LABELS = {
@@ -49,12 +49,18 @@ def read_published(path: Path) -> pd.DataFrame:
     Raises:
         InputError: there is no such table.
     """
-    try:
-        table = pd.read_csv(path, comment="#")
-        table["ms_ssim_rgb_db"] = [ms_ssim_db(value) for value in table["ms_ssim_rgb"]]
-        return table[["curve", "bpp", "psnr_rgb", "ms_ssim_rgb", "ms_ssim_rgb_db"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is no table of published curves: {error}") from None
+    columns = ["curve", "bpp", "psnr_rgb", "ms_ssim_rgb"]
+    table = read_frame(path, columns, "table of published curves", comment="#")[columns]
+    return table.assign(ms_ssim_rgb_db=table["ms_ssim_rgb"].map(ms_ssim_db))
+
+
+def read_calibration(path: Path) -> pd.DataFrame:
+    """Read calibration.csv.
+
+    Raises:
+        InputError: it does not exist, or is another table.
+    """
+    return read_frame(path, CALIBRATION_COLUMNS, "table of calibrations")
 
 
 def calibrate(rd: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:

@@ -34,8 +34,9 @@ def summary_sentences(rd: pd.DataFrame, bd: pd.DataFrame) -> list[str]:
     counts = rd.groupby("testset")["n_images"].max()
     labels = {anchor: curve_label(anchor) for anchor in bd["anchor"].unique()} | PUBLISHED_LABELS
     sentences = []
-    ours = bd[(bd["metric"] == "psnr_rgb") & bd["codec"].map(is_model)]
-    ours = ours[~ours["anchor"].map(is_model)].sort_values("bd_rate_percent")
+    ours = bd[(bd["metric"] == "psnr_rgb") & bd["codec"].map(is_model).astype(bool)]
+    # A table without rows has no booleans.
+    ours = ours[~ours["anchor"].map(is_model).astype(bool)].sort_values("bd_rate_percent")
     for (testset, codec), rows in ours.groupby(["testset", "codec"]):
         known = rows.dropna(subset=["bd_rate_percent"])
         amounts = [

@@ -6,8 +6,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from balle2017.errors import InputError
+from balle2017.frames import read_frame
 from balle2017.style import line_style, save_figure
 
+_COLUMNS = ["step", "loss", "bpp", "val_loss", "val_bpp", "val_psnr"]
 _PANELS = {
     "loss": "Loss relative to its last value",
     "bpp": "Rate (bits per pixel)",
@@ -23,11 +25,9 @@ def read_histories(paths: list[Path]) -> dict[str, pd.DataFrame]:
     """
     histories = {}
     for path in paths:
-        try:
-            history = pd.read_csv(path)
-            history[["step", "loss", "bpp", "val_loss", "val_bpp", "val_psnr"]]
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{path} is no history of a training: {error}") from None
+        history = read_frame(path, _COLUMNS, "history of a training")
+        if history.empty:
+            raise InputError(f"{path} has no epoch")
         histories[path.parent.name] = history
     return histories
 

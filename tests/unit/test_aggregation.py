@@ -8,14 +8,18 @@ from balle2017.aggregation import (
     bd_table,
     collect,
     curves,
+    read_bd,
     summary_text,
-    write_frame,
 )
+from balle2017.dataset import MANIFEST_COLUMNS
 from balle2017.errors import InputError
 from balle2017.files import write_json
+from balle2017.frames import write_frame
 from balle2017.per_image import bd_per_image, collect_images, extremes_text, read_images
 from balle2017.plotting import plot_images, plot_rd
+from balle2017.report import summary_sentences
 from balle2017.style import curve_label, line_style
+from balle2017.training import HISTORY_COLUMNS
 from balle2017.training_curves import plot_training, read_histories
 from helpers import ROOT
 
@@ -79,7 +83,15 @@ def test_tables_from_summaries(tmp_path):
     assert "not defined (fewer than 3 points)" in text
 
 
-@pytest.mark.parametrize(("table", "columns"), [("rd", RD_COLUMNS), ("bd_rate", BD_COLUMNS)])
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        ("rd", RD_COLUMNS),
+        ("bd_rate", BD_COLUMNS),
+        ("history", HISTORY_COLUMNS),
+        ("manifest", MANIFEST_COLUMNS),
+    ],
+)
 def test_every_column_is_documented(table, columns):
     section = (ROOT / "docs/tables.md").read_text().split(f"## {table}.csv")[1].split("\n## ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("|")]
@@ -195,7 +207,7 @@ def test_an_image_without_error_is_no_point_of_its_curve(tmp_path):
 
 def test_an_evaluation_without_its_images_is_named(tmp_path):
     write_json(tmp_path / "summary.json", curve("jpeg", [1]))
-    with pytest.raises(InputError, match=r"per_image\.csv is no table of images"):
+    with pytest.raises(InputError, match=r"per_image\.csv does not exist"):
         collect_images([tmp_path])
 
 
@@ -228,7 +240,42 @@ def test_training_curves_show_every_model(tmp_path):
     (tmp_path / "x.csv").write_text("a\n1\n")
     with pytest.raises(InputError, match="no history of a training"):
         read_histories([tmp_path / "x.csv"])
+    (tmp_path / "x.csv").write_text(",".join(columns))
+    with pytest.raises(InputError, match=r"x\.csv has no epoch"):
+        read_histories([tmp_path / "x.csv"])
 
 
 def test_no_two_of_many_lines_look_alike():
     assert len({line_style(index) for index in range(64)}) == 64
+
+
+def test_a_point_of_any_number_of_digits_keeps_its_images(tmp_path):
+    # pandas reads this one with another last bit, unless told not to.
+    point = 0.0010334003012077778
+    summary, rows = images_of("balle2017", [point], {"a.png": 0.0}, **OURS)
+    write_images(tmp_path, summary, rows)
+    images = collect_images([tmp_path])
+    assert images["point"].tolist() == [point]
+    write_frame(tmp_path / "all.csv", images)
+    assert read_images(tmp_path / "all.csv")["point"].tolist() == [point]
+
+
+def test_images_of_another_evaluation_are_refused(tmp_path):
+    summary, _ = images_of("jpeg", [0.5], {"a.png": 0.0})
+    _, rows = images_of("jpeg", [0.5, 1], {"a.png": 0.0})
+    write_images(tmp_path, summary, rows)
+    with pytest.raises(InputError, match=r"has points that the summary\.json beside it lacks"):
+        collect_images([tmp_path])
+
+
+def test_one_curve_measured_twice_is_refused(tmp_path):
+    for name in ("a", "b"):
+        write_json(tmp_path / name / "summary.json", curve("balle2017", [0.5], **OURS))
+    with pytest.raises(InputError, match=r"two evaluations have balle2017 at 0\.5 on t"):
+        collect([tmp_path])
+
+
+def test_one_curve_has_nothing_to_be_compared_with(tmp_path):
+    rd = frame(curve("balle2017", [0.25, 0.5, 1], **OURS))
+    write_frame(tmp_path / "bd.csv", bd_table(rd))
+    assert summary_sentences(rd, read_bd(tmp_path / "bd.csv")) == []

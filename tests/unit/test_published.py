@@ -78,7 +78,7 @@ def test_another_table_is_refused(tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="no table of published curves"):
         read_published(tmp_path / "x.csv")
-    with pytest.raises(InputError, match="no table of published curves"):
+    with pytest.raises(InputError, match=r"missing\.csv does not exist"):
         read_published(tmp_path / "missing.csv")
 
 
