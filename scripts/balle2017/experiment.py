@@ -1,10 +1,11 @@
 """What the workflow derives from its config: checks, names and command-line flags."""
 
+import datetime
 import difflib
 import json
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import jsonschema
 
 from balle2017.errors import InputError
 from balle2017.files import file_name, is_url, sha256_file, sha256_json, write_bytes
-from balle2017.grid import lambda_name
+from balle2017.grid import lambda_name, value_for
 
 #: What the bounds of a JSON schema ask for, in words.
 BOUNDS = {
@@ -22,6 +23,8 @@ BOUNDS = {
     "exclusiveMaximum": "less than {}",
     "multipleOf": "a multiple of {}",
 }
+#: What else lies in results/ beside experiments.
+RESERVED = ("builtin", "datasets", "kodak", "testsets")
 #: The types of a JSON schema, in words.
 TYPES = {
     "null": "null",
@@ -67,7 +70,7 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         hint = f"did you mean {places[close[0]]}? " if close else ""
         name = f"{key}.{unknown}".lstrip(".")
         return f"{name} is not a config key; {hint}allowed: {', '.join(known)}"
-    shown = json.dumps(value)
+    shown = json.dumps(value, default=str)
     if error.validator in BOUNDS:
         return f"{key} is {shown}; it must be {BOUNDS[error.validator].format(rule)}"
     allowed = {
@@ -118,7 +121,24 @@ def convert_strings(value: Any, schema: dict) -> Any:
     if "type" in schema and "string" in types and isinstance(value, int | float):
         # --config experiment=2024
         return value if isinstance(value, bool) else str(value)
+    if "string" in types and isinstance(value, datetime.date):
+        # experiment: 2024-05-01 in a YAML file
+        return str(value)
+    if "integer" in types and isinstance(value, float) and value.is_integer():
+        return int(value)
     return _parse(value, types) if isinstance(value, str) and "string" not in types else value
+
+
+def _values(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every single value of a config with its key."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _values(item, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _values(item, key)
+    else:
+        yield key, value
 
 
 def check_config(config: dict, schema: dict) -> None:
@@ -130,9 +150,14 @@ def check_config(config: dict, schema: dict) -> None:
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(config), key=_path)
     if errors:
         raise InputError(f"config: {_sentence(errors[0])}")
-    for value in config.get("lambdas", []):
-        if not math.isfinite(value):
-            raise InputError(f"config: lambdas has {value}; it must be finite")
+    for key, value in _values(config):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"config: {key} has {value}; it must be finite")
+    if config.get("experiment") in RESERVED:
+        raise InputError(
+            f"config: experiment is {config['experiment']}, which is the name of another folder in "
+            "results/; give another name"
+        )
     names = [lambda_name(value) for value in config.get("lambdas", [])]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -147,6 +172,35 @@ def check_config(config: dict, schema: dict) -> None:
             f"config: data.min_size is {smallest}; it must be at least training.patch_size, which "
             f"is {patch}; raise the one or lower the other"
         )
+
+
+def check_fine_tuning(config: dict) -> None:
+    """Check that each model fits into that of the base lambda, which it starts from.
+
+    Args:
+        config: checked, with its defaults.
+
+    Raises:
+        InputError: one has other filters, or more latents.
+    """
+    if config["fine_tuning"] is None:
+        return
+    base = config["fine_tuning"]["base_lambda"]
+    for key in ("num_filters", "num_latents"):
+        setting = config["model"][key]
+        if not isinstance(setting, Mapping):
+            continue
+        of_base = value_for(setting, base, f"model.{key}")
+        for lambda_rd in config["lambdas"]:
+            value = value_for(setting, lambda_rd, f"model.{key}")
+            if value is None or of_base is None:
+                continue
+            if value > of_base or (key == "num_filters" and value != of_base):
+                raise InputError(
+                    f"config: model.{key} is {value} for lambda {lambda_name(lambda_rd)} and "
+                    f"{of_base} for fine_tuning.base_lambda, whose model it starts from; it must "
+                    f"be {'the same' if key == 'num_filters' else 'no more'}"
+                )
 
 
 def check_sources(sources: list[str], hashes: list[str]) -> None:
@@ -168,6 +222,11 @@ def check_sources(sources: list[str], hashes: list[str]) -> None:
                 )
         elif not Path(source).exists():
             raise InputError(f"config: train_archive is {source}, which does not exist")
+        elif hashes and Path(source).is_dir():
+            raise InputError(
+                f"config: train_archive_sha256 is given, and {source} is a folder, which has none; "
+                "pack it into a tar"
+            )
 
 
 def dataset_name(sources: list[str], settings: dict[str, Any]) -> str:
@@ -189,7 +248,7 @@ def flags(settings: dict[str, Any]) -> str:
     return " ".join(words)
 
 
-def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] = {}) -> Path:
+def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] | None = None) -> Path:
     """Write the SHA-256 of files, and of all files below folders, to a small record.
 
     Snakemake compares files of more than a megabyte by time only, so the record
@@ -198,8 +257,8 @@ def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] = {}
 
     Args:
         paths: files and folders.
-        urls: addresses and the SHA-256 of what they hold.
         folder: where records are kept.
+        urls: addresses and the SHA-256 of what they hold.
 
     Returns:
         The record's path, in the format of sha256sum.
@@ -208,6 +267,7 @@ def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] = {}
         InputError: a path does not exist or may not be read.
     """
     files: list[Path] = []
+    urls = urls or {}
     for path in paths:
         if not path.exists():
             raise InputError(f"{path} does not exist")

@@ -9,6 +9,10 @@ from balle2017.errors import InputError
 #: What the tables call the codec that a trained model is.
 MODEL_CODEC = "balle2017"
 
+#: What the parts of `model_name` look like, as regular expressions.
+LAMBDA_PATTERN, WHOLE_PATTERN = r"\d+\.\d{4}\d*", r"\d+"
+MODEL_PATTERN = f"{LAMBDA_PATTERN}-f{WHOLE_PATTERN}-s{WHOLE_PATTERN}"
+
 #: In a map from lambda to value, the key for all lambdas that have none of their own.
 DEFAULT = "default"
 

@@ -1,4 +1,5 @@
 import dataclasses
+import datetime
 import os
 import shlex
 
@@ -9,6 +10,7 @@ from balle2017.codecs import CODECS
 from balle2017.errors import InputError
 from balle2017.experiment import (
     check_config,
+    check_fine_tuning,
     check_sources,
     convert_strings,
     dataset_name,
@@ -16,8 +18,8 @@ from balle2017.experiment import (
     record_sources,
 )
 from balle2017.preparation import ExtractSettings
-from balle2017.settings import TrainingSettings
-from balle2017.training import RunOptions
+from balle2017.settings import RunOptions, TrainingSettings
+from balle2017.split import DEFAULT_VAL_SPLIT
 from helpers import ROOT
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
@@ -61,6 +63,8 @@ def test_the_configs_that_ship_are_valid(name):
         ({"lambdas": [-0.1]}, r"lambdas\[0\] is -0.1; it must be more than 0"),
         ({"lambdas": [0.01, 0.0100]}, "lambdas has 0.0100 twice"),
         ({"lambdas": []}, r"lambdas is \[\]; it must be a list of at least 1"),
+        ({"experiment": "kodak"}, "experiment is kodak, which is the name of another folder"),
+        ({"plot": {"max_bpp": float("inf")}}, "plot.max_bpp has inf; it must be finite"),
         ({"lambdas": ["much"]}, r'lambdas\[0\] is "much"; it must be a number'),
         ({"data__val_split": 1}, "data.val_split is 1; it must be less than 1"),
         ({"data__val_split": 0}, "data.val_split is 0; it must be more than 0"),
@@ -87,6 +91,41 @@ def test_mistakes_are_refused_in_one_sentence(changes, message):
     with pytest.raises(InputError, match=message) as error:
         check_config(config(**changes), SCHEMA)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model__num_filters": {"default": 128, "0.0035": 64}},
+            r"model.num_filters is 64 for lambda 0.0035 and 128 for fine_tuning.base.* the same",
+        ),
+        (
+            {"model__num_latents": {"default": 96, "0.0483": 192}},
+            r"model.num_latents is 192 for lambda 0.0483 and 96 for .*, whose model it .* no more",
+        ),
+    ],
+)
+def test_a_model_that_does_not_fit_into_its_start_is_refused(changes, message):
+    settings = config(**changes) | {"fine_tuning": {"base_lambda": 0.013}}
+    check_config(settings, SCHEMA)
+    with pytest.raises(InputError, match=message):
+        check_fine_tuning(settings)
+    # Fewer latents are possible.
+    settings["model"] = {"num_filters": 64, "num_latents": {"default": 96, "0.0483": 64}}
+    check_fine_tuning(settings)
+    check_fine_tuning(settings | {"fine_tuning": None})
+
+
+def test_what_yaml_makes_of_numbers_and_dates_is_undone():
+    # A bare 2024-05-01 in YAML is a date, and 8.0 an integer for JSON schemas.
+    typed = {"experiment": datetime.date(2024, 5, 1), "seeds": [1.0], "lambdas": [1.0]}
+    converted = convert_strings(typed | {"training": {"batch_size": 8.0}}, SCHEMA)
+    assert converted["experiment"] == "2024-05-01"
+    whole = [converted["seeds"][0], converted["training"]["batch_size"]]
+    assert whole == [1, 8]
+    assert all(isinstance(value, int) for value in whole)
+    assert isinstance(converted["lambdas"][0], float)
 
 
 def test_strings_become_what_the_schema_says():
@@ -121,6 +160,8 @@ def test_schema_and_training_settings_agree():
         default = defaults[name]
         expected = list(default) if isinstance(default, tuple) else default
         assert slices[name]["default"] == expected, name
+    split = SCHEMA["properties"]["data"]["properties"]["val_split"]
+    assert split["default"] == DEFAULT_VAL_SPLIT
     seeds = SCHEMA["properties"]["seeds"]
     assert seeds["default"] == [TrainingSettings.seed]
     keys = set(slices) - options

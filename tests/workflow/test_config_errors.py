@@ -34,7 +34,7 @@ from workflow_tools import TINY
         (["--config", "init_form=x"], "init_form is not a config key; did you mean training.init_"),
         (["--config", "test_images=scripts"], "test_images: scripts holds no image (looked for"),
         (["--config", "lambdas=0.01"], "lambdas is 0.01; it must be a list, in brackets"),
-        (["--config", "test_images=nowhere"], "test_images is nowhere, which is not a folder"),
+        (["--config", "test_images=nowhere"], "test_images: nowhere does not exist; give a folder"),
         (
             ["--config", "test_images=kodak", "kodak=input/photographs"],
             "kodak: input/photographs/",

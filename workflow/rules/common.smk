@@ -68,17 +68,17 @@ def test_set():
         name = file_name(folder.name.split(".")[0])
         record = experiment.record_sources([folder], RECORDS)
         return name, f"results/testsets/{name}", str(record)
-    key = "kodak" if choice == "kodak" else "test_images"
-    if not folder.is_dir():
-        wanted = "a folder" if choice == "kodak" else "a folder or an archive"
-        raise InputError(f"config: {key} is {folder}, which is not {wanted}")
     if choice == "kodak":
         kodak.check_folder(folder, kodak.read_hashes(KODAK_HASHES))
-    name = choice if choice == "kodak" else file_name(folder.resolve().name)
-    try:
-        list_test_images(folder)
-    except InputError as error:
-        raise InputError(f"config: {key}: {error}") from None
+        name = choice
+    else:
+        name = file_name(folder.resolve().name)
+        try:
+            list_test_images(folder)
+        except InputError as error:
+            raise InputError(
+                f"config: test_images: {error}; give a folder, an archive, kodak or builtin"
+            ) from None
     record = experiment.record_sources([folder], RECORDS)
     return name, str(folder), str(record)
 
@@ -157,6 +157,7 @@ def starting_model(wildcards):
 
 def check_models():
     """Check that all models have the channels and the start that the config names."""
+    experiment.check_fine_tuning(config)
     for family in FAMILIES:
         for name in family:
             wildcards = grid.ModelName.parse(name)
@@ -250,7 +251,8 @@ MODEL_FOLDER = f"{EXPERIMENT}/models/{MODEL}"
 
 
 wildcard_constraints:
-    lambda_rd=r"\d+\.\d{4}\d*",
-    filters=r"\d+",
-    seed=r"\d+",
+    lambda_rd=grid.LAMBDA_PATTERN,
+    filters=grid.WHOLE_PATTERN,
+    seed=grid.WHOLE_PATTERN,
+    model=grid.MODEL_PATTERN,
     codec="[a-z0-9_]+",

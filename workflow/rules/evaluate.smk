@@ -18,8 +18,6 @@ rule evaluate_model:
         f"{LOGS}/evaluate_model/{TESTSET}/{{model}}.log",
     benchmark:
         f"{LOGS}/benchmarks/evaluate_model/{TESTSET}/{{model}}.tsv"
-    wildcard_constraints:
-        model=r"\d+\.\d{4}\d*-f\d+-s\d+",
     conda:
         "../../envs/tensorflow.yaml"
     threads: 2
