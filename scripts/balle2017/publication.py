@@ -86,17 +86,36 @@ def model_rows(models: Path) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["filters"], row["seed"], row["lambda_rd"]))
 
 
+def check_family(rows: list[dict[str, Any]], out: Path) -> None:
+    """Check that models can be published as `out`/LAMBDA, and will be all that is there.
+
+    Args:
+        rows: as `model_rows` returns them.
+        out: the folder.
+
+    Raises:
+        InputError: two have one lambda, or `out` has a model of another.
+    """
+    names = [lambda_name(row["lambda_rd"]) for row in rows]
+    if len(set(names)) < len(names):
+        raise InputError("there are several models of one lambda; publish one family")
+    others = sorted({path.parent.name for path in out.glob("*/config.json")} - set(names))
+    if others:
+        raise InputError(
+            f"{out} has models that this run has not: {', '.join(others)}; delete them"
+        )
+
+
 def publish_models(models: Path, out: Path) -> list[dict[str, Any]]:
     """Copy each model to `out`/LAMBDA; return `model_rows`.
 
     Raises:
-        InputError: no model there, or two of one lambda.
+        InputError: no model there, or see `check_family`.
     """
     rows = model_rows(models)
-    names = [lambda_name(row["lambda_rd"]) for row in rows]
-    if len(set(names)) < len(names):
-        raise InputError(f"{models} holds several models of one lambda; publish one family")
-    for row, name in zip(rows, names, strict=True):
+    check_family(rows, out)
+    for row in rows:
+        name = lambda_name(row["lambda_rd"])
         for file in ("config.json", "model.safetensors"):
             copy(models / row["model"] / "model" / file, out / name / file)
     return rows
@@ -112,6 +131,8 @@ def publish_results(results: Path, out: Path) -> None:
     missing = [name for name in kept if not (results / name).exists()]
     if missing:
         raise InputError(f"{results} lacks {', '.join(missing)}; run the workflow to its end first")
+    # Sheets of other pictures.
+    shutil.rmtree(out / "comparisons", ignore_errors=True)
     for name in kept:
         source = results / name
         files = sorted(source.glob("[!.]*")) if source.is_dir() else [source]

@@ -40,3 +40,22 @@ def test_a_run_without_its_figures_is_not_published(finished, tmp_path):
     assert done.returncode == 2
     assert "lacks rd_curve.png; run the workflow to its end first" in done.stderr
     assert not (tmp_path / "kept").exists()
+
+
+def test_models_of_an_earlier_run_do_not_stay_unnoticed(finished, tmp_path):
+    earlier = tmp_path / "kept" / "models" / "0.0300"
+    earlier.mkdir(parents=True)
+    (earlier / "config.json").write_text("{}")
+    _, done = publish(finished, tmp_path / "kept")
+    assert done.returncode == 2
+    assert "models has models that this run has not: 0.0300; delete them" in done.stderr
+    assert not (tmp_path / "kept" / "results").exists()
+
+
+def test_sheets_of_an_earlier_run_are_replaced(finished, tmp_path):
+    sheet = tmp_path / "kept" / "results" / "comparisons" / "other.png"
+    sheet.parent.mkdir(parents=True)
+    sheet.write_bytes(b"")
+    _, done = publish(finished, tmp_path / "kept")
+    assert done.returncode == 0, done.stderr
+    assert not sheet.exists()
