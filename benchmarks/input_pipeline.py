@@ -6,6 +6,7 @@ Then the step itself, on the real input and on a constant tensor, in turn.
 """
 
 import argparse
+import atexit
 import json
 import statistics
 import sys
@@ -43,7 +44,9 @@ def main() -> None:
     from balle2017.data import create_train_val_datasets
     from balle2017.trainer import Trainer
 
+    # Beside the list, whose paths are relative to its folder.
     big = args.train_list.with_name(".benchmark.csv")
+    atexit.register(big.unlink, missing_ok=True)
     rows = [
         row
         for row in read_table(args.train_list)
@@ -83,7 +86,6 @@ def main() -> None:
         label = f"{batch} of {patch}x{patch}"
         print(f"{label:16}{rates['input']:10.0f}{rates['constant']:10.0f}{ratio:8.1f}{cost:15.3f}")
         results[label] = {"input_to_step": ratio, "real_to_constant": cost}
-    big.unlink()
     if args.json:
         print(json.dumps(results))
 

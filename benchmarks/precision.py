@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import math
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,20 +20,16 @@ from time_to_jpeg import ROOT, prepare, recipe
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
+from balle2017.experiment import flags
 from balle2017.settings import TrainingSettings
 
 POLICIES = ("float32", "mixed_bfloat16")
 
 
 def run_script(name: str, **options: object) -> None:
-    """Run scripts/NAME.py with options; booleans become --name or --no-name."""
-    command = [sys.executable, ROOT / "scripts" / f"{name}.py"]
-    for option, value in options.items():
-        if isinstance(value, bool):
-            command.append(f"--{option}" if value else f"--no-{option}")
-        elif value is not None:
-            command += [f"--{option}", value]
-    subprocess.run([str(part) for part in command], check=True)
+    """Run scripts/NAME.py with options, see `flags`."""
+    script = ROOT / "scripts" / f"{name}.py"
+    subprocess.run([sys.executable, script, *shlex.split(flags(options))], check=True)
 
 
 def train_and_code(settings: TrainingSettings, args: argparse.Namespace) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from balle2017.metrics import psnr
 from balle2017.patches import PatchSampler, centre_patches
 from balle2017.preparation import ExtractSettings
 from balle2017.settings import TrainingSettings
-from balle2017.split import split_images
+from balle2017.split import DEFAULT_VAL_SPLIT, split_images
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKS = (0.25, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 50, 60)
@@ -62,10 +62,11 @@ def recipe(lambda_rd: float) -> TrainingSettings:
 
 def prepare(archive: Path, work: Path, size: int) -> tuple[Path, Path]:
     """Extract and split the archive once; return the two lists."""
-    lists = work / "train.csv", work / "val.csv"
+    folder = work / f"{archive.stem}-{size}"
+    lists = folder / "train.csv", folder / "val.csv"
     if not lists[1].is_file():
-        extract_archives([archive], work / "dataset", ExtractSettings(min_size=size))
-        split_images(work / "dataset" / "manifest.csv", work, 0.1, 1)
+        extract_archives([archive], folder / "dataset", ExtractSettings(min_size=size))
+        split_images(folder / "dataset" / "manifest.csv", folder, DEFAULT_VAL_SPLIT, 1)
     return lists
 
 
@@ -143,7 +144,7 @@ class Ours:
         return points
 
 
-class TfcDefault:
+class TfcContender:
     """Layers with their default options and Adam 1e-4."""
 
     def __init__(self, settings: TrainingSettings, work: Path):
@@ -202,7 +203,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     jpeg_bpp, jpeg_psnr = jpeg_curve(pictures)
     folder = args.work / args.contender
     folder.mkdir(parents=True, exist_ok=True)
-    contender = {"ours": Ours, "tfc_default": TfcDefault}[args.contender](settings, folder)
+    contender = {"ours": Ours, "tfc_default": TfcContender}[args.contender](settings, folder)
     table = folder / "table.json"
     rows = json.loads(table.read_text()) if contender.step else []
     print(f"{args.contender}: from step {contender.step} of {settings.total_steps}", flush=True)
@@ -224,8 +225,8 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
         print("  ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
         if contender.step >= settings.total_steps:
             break
-    columns = list(rows[0])
-    write_table(folder / "table.csv", columns, rows)
+    if rows:
+        write_table(folder / "table.csv", list(rows[0]), rows)
     return rows
 
 
@@ -240,6 +241,8 @@ def main() -> None:
     parser.add_argument("--lambda_rd", type=float, default=0.025)
     args = parser.parse_args()
     rows = run(args)
+    if not rows:
+        sys.exit("no mark was reached; give more --minutes")
     writer = csv.writer(sys.stdout, delimiter="\t", lineterminator="\n")
     writer.writerow(rows[0])
     for row in rows:

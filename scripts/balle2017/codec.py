@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_compression as tfc
 
 from balle2017.bitstream import MAX_SIDE, Bitstream
-from balle2017.errors import BadImageError, DamagedFileError
+from balle2017.errors import BadImageError, DamagedFileError, WorkError
 from balle2017.find_model import model_beside
 from balle2017.images import MAX_PIXELS
 from balle2017.losses import to_uint8
@@ -76,7 +76,7 @@ class Codec:
 
         Raises:
             BadImageError: a side is too long for the format.
-            ValueError: the latents are not finite (the model is broken).
+            WorkError: the latents are not finite: the model is broken.
         """
         height, width, _ = pixels.shape
         if max(height, width) > MAX_SIDE:
@@ -89,14 +89,18 @@ class Codec:
             tile = self._analyze(seen).numpy()[:, row.inner(), column.inner()]
             # The range coder never returns from a NaN or an infinity.
             if not np.isfinite(tile).all():
-                raise ValueError("the model's latents are NaN or infinite")
+                raise WorkError(f"the latents of {self.model.folder} are NaN or infinite")
             latents[:, row.given(), column.given()] = tile
 
         self._for_tiles(shape, analyze)
         return latents
 
     def compress(self, pixels: np.ndarray) -> bytes:
-        """Return the compressed file for uint8 pixels [height, width, 3]."""
+        """Return the compressed file for uint8 pixels [height, width, 3].
+
+        Raises:
+            BadImageError, WorkError: see `latents`.
+        """
         latents = self.latents(pixels)
         payload = self._coder.compress(latents).numpy()[0]
         height, width, _ = pixels.shape
@@ -139,7 +143,10 @@ class Codec:
         return pixels
 
     def estimated_bits(self, pixels: np.ndarray) -> float:
-        """Return the rate in bits that the prior gives the rounded latents."""
+        """Return the rate in bits that the prior gives the rounded latents.
+
+        Args and errors are those of `latents`.
+        """
         latents = self.latents(pixels)
         _, rows, columns, _ = latents.shape
 

@@ -32,6 +32,9 @@ MANIFEST_COLUMNS = [
     "offset",
 ]
 
+#: What `ImageStore` reads of a list of images.
+STORE_COLUMNS = ["name", "width", "height", "shard", "offset"]
+
 #: A new shard is begun once the current one is larger than this, in bytes.
 SHARD_BYTES = 256 * 1024 * 1024
 
@@ -107,7 +110,7 @@ class ImageStore:
     """
 
     def __init__(self, list_path: Path):
-        """Open a list as `split_images` writes it: name, width, height, shard, offset.
+        """Open a list as `split_images` writes it, with `STORE_COLUMNS`.
 
         Raises:
             InputError: the list is missing, is not such a list, or names a missing shard.

@@ -1,5 +1,6 @@
 """Which folder holds the model that a path names; nothing of TensorFlow is needed for it."""
 
+import contextlib
 import math
 from pathlib import Path
 
@@ -54,8 +55,10 @@ def model_beside(folder: Path, model_id: bytes) -> Path | None:
     """
     parent = folder.parent.parent if folder.name == "model" else folder.parent
     for path in _models_below(parent):
-        if read_config(path)["model_sha256"].startswith(model_id.hex()):
-            return path
+        # What else lies there need not be a model of ours.
+        with contextlib.suppress(InputError):
+            if read_config(path)["model_sha256"].startswith(model_id.hex()):
+                return path
     return None
 
 

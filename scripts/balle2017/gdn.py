@@ -1,9 +1,9 @@
 """Generalized divisive normalization (paper, section 2), with a gradient in few passes.
 
-With x the input and |x| its magnitudes over the channels at one position,
-GDN is x / (beta + gamma |x|), IGDN x * (beta + gamma |x|). tfc.GDN computes the
-same; left to automatic differentiation its elementwise passes over memory cost as
-much as all convolutions of the model.
+In the simplified form, whose exponents are 1 (the paper has 2 and 1/2): with x the input
+and |x| its magnitudes over the channels at one position, GDN is x / (beta + gamma |x|),
+IGDN x * (beta + gamma |x|). tfc.GDN computes the same; left to automatic differentiation
+its elementwise passes over memory cost as much as all convolutions of the model.
 """
 
 from collections.abc import Callable

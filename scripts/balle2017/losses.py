@@ -9,7 +9,7 @@ from balle2017.passes import plain_and_compiled
 
 # The transforms see pixels 0..255 as (pixel - 128) / 256: centred, so that training
 # does not begin with learning the mean, and exact in bfloat16 too.
-_PIXEL_CENTRE, _PIXEL_RANGE = 128.0, 256.0
+_PIXEL_CENTRE, PIXEL_RANGE = 128.0, 256.0
 
 
 class RateDistortion(NamedTuple):
@@ -22,12 +22,12 @@ class RateDistortion(NamedTuple):
 
 def centre(pixels: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Map pixels on 0..255 to [-1/2, 1/2)."""
-    return (tf.cast(pixels, dtype) - _PIXEL_CENTRE) / _PIXEL_RANGE
+    return (tf.cast(pixels, dtype) - _PIXEL_CENTRE) / PIXEL_RANGE
 
 
 def to_pixels(centred: tf.Tensor) -> tf.Tensor:
     """Invert `centre`, to float32, neither rounded nor clipped."""
-    return tf.cast(centred, tf.float32) * _PIXEL_RANGE + _PIXEL_CENTRE
+    return tf.cast(centred, tf.float32) * PIXEL_RANGE + _PIXEL_CENTRE
 
 
 def to_uint8(pixels: tf.Tensor) -> tf.Tensor:
@@ -62,7 +62,7 @@ def mean_squared_error(original: tf.Tensor, centred: tf.Tensor, fused: bool) -> 
     @tf.custom_gradient
     def apply(centred: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         def grad(dy: tf.Tensor) -> tf.Tensor:
-            factor = dy * (2 * _PIXEL_RANGE) / tf.size(centred, tf.float32)
+            factor = dy * (2 * PIXEL_RANGE) / tf.size(centred, tf.float32)
             return passes["gradient"](original, centred, factor)
 
         return tf.reduce_mean(passes["squared"](original, centred)), grad
@@ -71,15 +71,15 @@ def mean_squared_error(original: tf.Tensor, centred: tf.Tensor, fused: bool) -> 
 
 
 def compute_rate_distortion_loss(
-    mse: tf.Tensor, bits: tf.Tensor, pixels: tf.Tensor, lambda_rd: float
+    mse: tf.Tensor, bits: tf.Tensor, num_pixels: int | tf.Tensor, lambda_rd: float
 ) -> RateDistortion:
     """Return loss = bpp + lambda_rd * MSE, as means over the batch.
 
     Args:
         mse: mean squared error on 0..255, float32 scalar.
         bits: float32 [n], the rate of each picture in bits.
-        pixels: number of pixels of one picture.
+        num_pixels: of one picture.
         lambda_rd: weight of the distortion.
     """
-    bpp = tf.reduce_mean(bits) / tf.cast(pixels, tf.float32)
+    bpp = tf.reduce_mean(bits) / tf.cast(num_pixels, tf.float32)
     return RateDistortion(bpp + lambda_rd * mse, bpp, mse)

@@ -11,8 +11,8 @@ import numpy as np
 
 BITS = 10
 _LARGEST = 2 ** (BITS - 1) - 1
-# Coefficients of a 5x5 kernel.
-_ROWS = 25
+#: Of a 5x5 kernel.
+COEFFICIENTS = 25
 _NUMBERS, _SCALE = ":numbers", ":scale"
 
 
@@ -29,8 +29,8 @@ def pack_weights(weights: dict[str, np.ndarray], num_filters: int) -> dict[str, 
     """
     arrays = {}
     for name, value in weights.items():
-        if name.endswith("/kernel") and len(value) == _ROWS:
-            kernel = value.reshape(_ROWS, num_filters, -1)
+        if name.endswith("/kernel") and len(value) == COEFFICIENTS:
+            kernel = value.reshape(COEFFICIENTS, num_filters, -1)
             scale = np.abs(kernel).max(1, keepdims=True) / np.float32(_LARGEST)
             numbers = np.rint(kernel / np.where(scale > 0, scale, 1)).astype(np.int16)
             arrays[name + _NUMBERS] = _pack(numbers.ravel() + _LARGEST)

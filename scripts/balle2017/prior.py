@@ -102,6 +102,7 @@ class FactorizedPrior(tf.Module):
     def quantization_offset(self) -> np.ndarray:
         """Return where each channel's rounding grid lies, float32 [channels].
 
-        The median of each density, as tfc chooses it.
+        The median of each density less the integer nearest to it, as tfc chooses it, in
+        [-1/2, 1/2].
         """
         return self._offset().numpy()

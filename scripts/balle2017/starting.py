@@ -9,6 +9,7 @@ import numpy as np
 
 from balle2017.errors import InputError
 from balle2017.model_io import TrainedModel
+from balle2017.packing import COEFFICIENTS
 
 
 def starting_weights(
@@ -45,10 +46,10 @@ def starting_weights(
     for name, value in weights.items():
         if name.startswith("prior/"):
             weights[name] = value[kept]
-    # Fourier coefficients [25, filters * latents], see `FourierKernel`.
+    # Fourier coefficients [COEFFICIENTS, filters * latents], see `FourierKernel`.
     for name, factor in (("analysis/conv_2/kernel", gain), ("synthesis/conv_0/kernel", 1 / gain)):
-        kernel = weights[name].reshape(25, num_filters, network.num_latents)[..., kept]
-        weights[name] = (kernel * factor).reshape(25, -1).astype(np.float32)
+        kernel = weights[name].reshape(COEFFICIENTS, num_filters, network.num_latents)[..., kept]
+        weights[name] = (kernel * factor).reshape(COEFFICIENTS, -1).astype(np.float32)
     # The density sees softplus(matrix_0) times a latent, see `rate`.
     slope = np.logaddexp(weights["prior/matrix_0"].astype(np.float64), 0) / gain
     if gain != 1:

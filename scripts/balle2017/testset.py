@@ -7,13 +7,11 @@ from pathlib import Path
 from PIL import Image
 
 from balle2017.archive import NO_PICTURE
-from balle2017.dataset import ImageStore
+from balle2017.dataset import STORE_COLUMNS, ImageStore
 from balle2017.errors import InputError
 from balle2017.extraction import extract_archives
 from balle2017.files import file_name, read_table, write_table
 from balle2017.preparation import ExtractSettings
-
-_LIST_COLUMNS = ["name", "width", "height", "shard", "offset"]
 
 
 def unpack_test_images(archive: Path, out: Path) -> int:
@@ -40,10 +38,10 @@ def unpack_test_images(archive: Path, out: Path) -> int:
             if not row["sha256"] and row["reason"] not in NO_PICTURE:
                 raise InputError(f"{archive}: {row['name']}: {row['reason']}")
         accepted = (row for row in manifest if row["status"] == "accepted")
-        rows = [{key: row[key] for key in _LIST_COLUMNS} for row in accepted]
+        rows = [{key: row[key] for key in STORE_COLUMNS} for row in accepted]
         # Beside the shards, which it names.
         listed = work / "images" / "list.csv"
-        write_table(listed, _LIST_COLUMNS, rows)
+        write_table(listed, STORE_COLUMNS, rows)
         store = ImageStore(listed)
         pictures = work / "pictures"
         pictures.mkdir()

@@ -14,7 +14,7 @@ from balle2017.callbacks import EarlyStopping
 from balle2017.errors import DivergedError
 from balle2017.initialization import kernel_shapes
 from balle2017.loss_scale import LossScale
-from balle2017.losses import RateDistortion, compute_rate_distortion_loss, to_uint8
+from balle2017.losses import PIXEL_RANGE, RateDistortion, compute_rate_distortion_loss, to_uint8
 from balle2017.model import STRIDE, Balle2017FactorizedPrior
 from balle2017.model_io import assign_variables
 from balle2017.optimizer import Adam
@@ -30,8 +30,8 @@ _OFFSET_EVERY = 100
 # The high-rate optimum of loss = bpp + lambda * MSE for uniform quantization of an
 # orthonormal transform: with distortion D = step**2 / 12 per coefficient, three to a
 # pixel, dR/dD = -1 / (2 ln 2 D) = -lambda / 3, so step**2 = 18 / (ln 2 * lambda).
-# The transforms see pixels divided by 256, so the latents' gain is 256 / step.
-_GAIN_PER_ROOT_LAMBDA = 256 / math.sqrt(18 / math.log(2))
+# The transforms see pixels divided by their range, so the latents' gain is that range / step.
+_GAIN_PER_ROOT_LAMBDA = PIXEL_RANGE / math.sqrt(18 / math.log(2))
 
 
 def initial_gain(settings: TrainingSettings) -> float:
@@ -189,7 +189,7 @@ class Trainer:
         """Take step number `step` (int64 scalar) on uint8 patches [n, p, p, 3].
 
         Raises:
-            WorkError: a number is not finite.
+            DivergedError: a number is not finite.
         """
         number = int(step)
         rate = tf.constant(learning_rate_at(self.settings, number), tf.float32)

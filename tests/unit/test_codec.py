@@ -74,7 +74,9 @@ def test_another_model_is_refused(codec, tmp_path):
     name = codec.model.model_id.hex()
     with pytest.raises(DamagedFileError, match=rf"another model \({name}\), not by {other}"):
         Codec(other).decompress(data)
-    # A model that lies beside it is named.
+    # A model that lies beside it is named, and what else is there passed over.
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "config.json").write_text("{}")
     right = tmp_path / "right"
     shutil.copytree(codec.model.folder, right)
     with pytest.raises(DamagedFileError, match=rf"another model \({right}\), not by {other}"):
@@ -95,7 +97,7 @@ def test_infinite_latents_are_refused(tensorflow, tmp_path):
     network = Balle2017FactorizedPrior(8)
     network.named_variables()["analysis/gdn_0/bias"].assign(np.full(8, np.nan, np.float32))
     save_model(tmp_path, network, lambda_rd=0.01, seed=1)
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(WorkError, match=rf"latents of {tmp_path} are NaN"):
         Codec(tmp_path).compress(make_picture(5))
 
 

@@ -13,7 +13,7 @@ MESSAGES = [message for row in ROWS for message in re.findall(r"`([^`]+)`", row)
 
 def sources():
     """The code, with the strings that are written in several pieces put together."""
-    files = sorted((ROOT / "scripts").rglob("*.py"))
+    files = [*(ROOT / "scripts").rglob("*.py"), *(ROOT / "workflow").rglob("*.smk")]
     text = "\n".join(path.read_text(encoding="utf-8") for path in files)
     return re.sub(r'"\n\s*f?"', "", text)
 
