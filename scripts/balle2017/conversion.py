@@ -7,6 +7,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from balle2017.errors import BadImageError, DamagedFileError, InputError, WorkError
+from balle2017.images import EXTENSIONS
+
+# A folder may have a dot in its name, but hardly these.
+_FILES = EXTENSIONS | {".b17"}
 
 
 def plan_outputs(
@@ -38,7 +42,7 @@ def plan_outputs(
             raise InputError(f"{path} does not exist")
     if len(inputs) == 1 and inputs[0].is_file() and out.suffix == suffix:
         pairs = [(files[0], out)]
-    elif out.is_file() or (out.suffix and not out.is_dir()):
+    elif out.is_file() or (out.suffix.lower() in _FILES and not out.is_dir()):
         raise InputError(f"{out} is no folder; --out must name one, or end in {suffix}")
     else:
         pairs = [(path, out / f"{path.stem}{suffix}") for path in files]

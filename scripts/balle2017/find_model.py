@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 from pathlib import Path
 
 from balle2017.errors import InputError
@@ -13,13 +14,17 @@ _ENTRIES = {"format", "num_filters", "num_latents", "lambda_rd", "seed", "model_
 def _model_in(folder: Path) -> Path | None:
     """Return the folder, or its subfolder `model`, that has a config.json."""
     candidates = (folder, folder / "model")
-    return next((path for path in candidates if (path / "config.json").is_file()), None)
+    # Not Path.is_file, which fails where a folder may not be read.
+    return next((path for path in candidates if os.path.isfile(path / "config.json")), None)
 
 
 def _models_below(folder: Path) -> list[Path]:
     """Return the models that lie in a folder's subfolders, by name."""
-    found = (_model_in(path) for path in sorted(folder.iterdir())) if folder.is_dir() else ()
-    return [path for path in found if path is not None]
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return []
+    return [path for path in map(_model_in, entries) if path is not None]
 
 
 def _names(models: list[Path], folder: Path) -> str:

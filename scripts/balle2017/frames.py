@@ -29,14 +29,15 @@ def read_frame(path: Path, columns: Iterable[str], what: str, **options: Any) ->
     try:
         # By default pandas reads numbers of 15 digits and more with another last bit.
         frame = pd.read_csv(path, float_precision="round_trip", **options)
+        frame = frame.astype({column: "Int64" for column in _WHOLE if column in frame})
     except FileNotFoundError:
         raise InputError(f"table {path} does not exist") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is no {what}: {error}") from None
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no {what}: {str(error).strip()}") from None
     missing = [column for column in columns if column not in frame]
     if missing:
         raise InputError(f"{path} is no {what}: it lacks {', '.join(missing)}")
-    return frame.astype({column: "Int64" for column in _WHOLE if column in frame})
+    return frame
 
 
 def write_frame(path: Path, frame: pd.DataFrame) -> None:

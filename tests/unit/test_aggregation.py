@@ -9,6 +9,7 @@ from balle2017.aggregation import (
     collect,
     curves,
     read_bd,
+    read_rd,
     summary_text,
 )
 from balle2017.dataset import MANIFEST_COLUMNS
@@ -266,6 +267,14 @@ def test_images_of_another_evaluation_are_refused(tmp_path):
     write_images(tmp_path, summary, rows)
     with pytest.raises(InputError, match=r"has points that the summary\.json beside it lacks"):
         collect_images([tmp_path])
+
+
+@pytest.mark.parametrize("content", ["filters\nwide\n", "a,b\n1,2,3\n4,5,6,7\n", ""])
+def test_what_is_no_table_is_refused_in_one_line(tmp_path, content):
+    (tmp_path / "x.csv").write_text(content)
+    with pytest.raises(InputError, match=r"x\.csv is no table of results: .+") as error:
+        read_rd(tmp_path / "x.csv")
+    assert "\n" not in str(error.value)
 
 
 def test_one_curve_measured_twice_is_refused(tmp_path):

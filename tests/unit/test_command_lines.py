@@ -131,6 +131,10 @@ BAD_INPUT = {
         *("compress", "{pics}/0.png", "--model", "{tmp}", "--out", "{tmp}/o.jpg"),
         *(2, "is no folder; --out must name one, or end in .b17"),
     ),
+    "a folder to one file": (
+        *("compress", "{pics}", "--model", "{tmp}", "--out", "{tmp}/o.b17"),
+        *(2, "is no folder; --out must name one"),
+    ),
     "no stream": ("decompress", "{tmp}", "--model", "{tmp}", "--out", "{tmp}/o", 2, "no .b17"),
     "unknown flag": ("extract", "--nonsense", 2, "see extract.py --help"),
 }
