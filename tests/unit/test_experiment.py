@@ -191,6 +191,7 @@ def test_schema_and_extraction_settings_agree():
     [
         (["none.tar"], [], "train_archive is none.tar, which does not exist"),
         (["https://x/y.tar"], [], "train_archive_sha256 must be given, because https://x/y.tar"),
+        ([str(ROOT / "docs")], ["0" * 64], "docs is a folder, which has none; pack it into a tar"),
         (["https://x/y.tar", "https://x/z.tar"], ["0" * 64], "has 1 entries; it must have one for"),
     ],
 )

@@ -176,6 +176,8 @@ def test_two_runs_in_one_folder(reference, tmp_path):
         done = run_script("train", "--data_dir", pictures, "--save_dir", tmp_path, *TINY)
     assert done.returncode == 2
     assert f"another process is training in {checkpoints}" in done.stderr
+    # The other one may be reading the images.
+    assert not (tmp_path / "dataset").exists()
 
 
 def test_learning_rate_schedule():
