@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli, locking, settings
-from balle2017.errors import InputError
 from balle2017.settings import RunOptions
 from balle2017.split import DEFAULT_VAL_SPLIT, split_images
 
@@ -97,10 +96,7 @@ def _lists(args: argparse.Namespace, training: settings.TrainingSettings) -> tup
     wanted = ExtractSettings(
         min_size=training.patch_size, max_images=args.max_images, seed=training.seed
     )
-    try:
-        counts = extract_archives([args.data_dir], folder, wanted)
-    except InputError as error:
-        raise InputError(f"{error}; min_size is the --patch_size, {wanted.min_size}") from None
+    counts = extract_archives([args.data_dir], folder, wanted)
     split = split_images(folder / "manifest.csv", folder, args.val_split, training.seed)
     print(
         f"{counts['accepted']} images accepted, {counts['skipped']} skipped, "

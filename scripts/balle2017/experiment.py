@@ -23,7 +23,7 @@ BOUNDS = {
     "exclusiveMaximum": "less than {}",
     "multipleOf": "a multiple of {}",
 }
-#: What else lies in results/ beside experiments.
+#: Folders of results/ that all experiments share.
 RESERVED = ("builtin", "datasets", "kodak", "testsets")
 #: The types of a JSON schema, in words.
 TYPES = {
@@ -118,12 +118,9 @@ def convert_strings(value: Any, schema: dict) -> Any:
         return [convert_strings(item, schema.get("items", {})) for item in value]
     types = schema.get("type", "string")
     types = [types] if isinstance(types, str) else types
-    if "type" in schema and "string" in types and isinstance(value, int | float):
-        # --config experiment=2024
+    if "type" in schema and "string" in types and isinstance(value, int | float | datetime.date):
+        # --config experiment=2024, and experiment: 2024-05-01 in a YAML file
         return value if isinstance(value, bool) else str(value)
-    if "string" in types and isinstance(value, datetime.date):
-        # experiment: 2024-05-01 in a YAML file
-        return str(value)
     if "integer" in types and isinstance(value, float) and value.is_integer():
         return int(value)
     return _parse(value, types) if isinstance(value, str) and "string" not in types else value

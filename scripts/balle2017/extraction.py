@@ -248,6 +248,8 @@ def _check_counts(
     images = counts["rejected"] + counts["accepted"] + reasons["not sampled"]
     del reasons[""], reasons["not sampled"]
     common = "; ".join(f"{number} {reason}" for reason, number in reasons.most_common(3))
+    if "smaller than min_size" in reasons:
+        common += f"; min_size is {settings.min_size}"
     if not counts["accepted"]:
         raise InputError(f"{names} holds no usable image ({common or 'it is empty'})")
     share = counts["rejected"] / images

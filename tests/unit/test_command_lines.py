@@ -104,7 +104,7 @@ BAD_INPUT = {
     "lambda of 0": ("train", "--data_dir", "{pics}", "--lambda_rd", "0", 2, "more than 0"),
     "no large image": (
         *("train", "--data_dir", "{pics}", "--save_dir", "{tmp}/o", "--patch_size", "112"),
-        *(2, "5 smaller than min_size); min_size is the --patch_size, 112"),
+        *(2, "no usable image (5 smaller than min_size; min_size is 112)"),
     ),
     "small images": ("train", "--data_dir", "{pics}", "--save_dir", "{tmp}/o", 2, "smaller than"),
     "no GPU": (

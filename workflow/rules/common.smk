@@ -25,8 +25,7 @@ SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 KODAK_HASHES = ROOT / "workflow" / "resources" / "kodak.sha256"
 
 # Made once for all experiments.
-BUILTIN = "results/builtin"
-KODAK = "results/kodak"
+BUILTIN, DATASETS, KODAK, TESTSETS = (f"results/{name}" for name in experiment.RESERVED)
 RECORDS = Path("work/sources")
 
 
@@ -67,7 +66,7 @@ def test_set():
     if TEST_ARCHIVE is not None:
         name = file_name(folder.name.split(".")[0])
         record = experiment.record_sources([folder], RECORDS)
-        return name, f"results/testsets/{name}", str(record)
+        return name, f"{TESTSETS}/{name}", str(record)
     if choice == "kodak":
         kodak.check_folder(folder, kodak.read_hashes(KODAK_HASHES))
         name = choice
@@ -233,7 +232,7 @@ if GPUS and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", len(GPUS))
 LOGS = f"logs/{config['experiment']}"
 EXTRACTION = {key: value for key, value in config["data"].items() if key != "val_split"}
-DATASET = f"results/datasets/{experiment.dataset_name(SOURCES, EXTRACTION)}"
+DATASET = f"{DATASETS}/{experiment.dataset_name(SOURCES, EXTRACTION)}"
 MODELS = [model for family in FAMILIES for model in family]
 # In the middle of the curve most can be seen.
 SHOWN_MODEL = FAMILIES[0][len(FAMILIES[0]) // 2]
