@@ -7,16 +7,17 @@ from pathlib import Path
 from balle2017 import runtime
 from balle2017.dataset import ImageStore
 from balle2017.files import sha256_file
-from balle2017.imports import import_closure
+from balle2017.imports import PACKAGE, import_closure
 
 _PACKAGES = ("tensorflow", "tensorflow-compression", "numpy")
 
 
 def code_sha256(module: Path) -> str:
-    """Return the hash of a module and all package files that it imports."""
-    digest = hashlib.sha256()
-    for path in [module, *import_closure(module)]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    """Return the hash of a module and all package files that it imports, with their places."""
+    digest = hashlib.sha256(module.name.encode() + b"\0" + module.read_bytes())
+    for path in import_closure(module):
+        place = path.relative_to(PACKAGE).as_posix()
+        digest.update(b"\0" + place.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 

@@ -6,20 +6,21 @@ import itertools
 import re
 
 import pytest
+from balle2017.imports import PACKAGE, imported_modules
 from helpers import ROOT
 
-PACKAGE = ROOT / "scripts" / "balle2017"
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+MODULES = sorted(
+    path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".")
+    for path in PACKAGE.rglob("*.py")
+    if path.name != "__init__.py"
+)
 
 
 def imports(module):
     """The modules of the package that one of them imports, at its top or later."""
-    found = set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("balle2017"):
-            _, _, name = node.module.partition(".")
-            found |= {name} if name else {alias.name for alias in node.names}
-    return found & set(MODULES)
+    paths = imported_modules(PACKAGE / f"{module.replace('.', '/')}.py")
+    names = {path.relative_to(PACKAGE).with_suffix("").as_posix() for path in paths}
+    return {name.replace("/", ".") for name in names} & set(MODULES)
 
 
 def drawing():
@@ -59,7 +60,7 @@ def test_there_are_no_circles():
 
 def test_nothing_imports_a_script():
     scripts = {path.stem for path in (ROOT / "scripts").glob("*.py")}
-    for path in (*PACKAGE.glob("*.py"), *(ROOT / "scripts").glob("*.py")):
+    for path in (*PACKAGE.rglob("*.py"), *(ROOT / "scripts").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):
