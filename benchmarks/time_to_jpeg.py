@@ -31,9 +31,9 @@ from balle2017.dataset import ImageStore
 from balle2017.decibel import psnr_db
 from balle2017.extraction import extract_archives
 from balle2017.files import write_table
-from balle2017.grid import value_for
 from balle2017.images import list_images, read_image
 from balle2017.metrics import psnr
+from balle2017.names import value_for
 from balle2017.patches import PatchSampler, centre_patches
 from balle2017.preparation import ExtractSettings
 from balle2017.settings import TrainingSettings

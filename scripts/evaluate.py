@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from balle2017.bitstream import HEADER_BYTES
     from balle2017.codec import Codec
     from balle2017.evaluation import CodecPoint, point_text, run_evaluation
-    from balle2017.grid import MODEL_CODEC
+    from balle2017.names import MODEL_CODEC
 
     runtime.configure(1, "cpu", operations=args.threads)
     codec = Codec(args.model, args.threads)

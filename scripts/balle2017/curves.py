@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from balle2017.grid import MODEL_CODEC
+from balle2017.names import MODEL_CODEC
 
 #: Columns that name a row of rd.csv: the test set, the curve (three of them), the point on it.
 IDENTITY = ["testset", "codec", "filters", "seed", "point"]

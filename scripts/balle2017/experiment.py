@@ -13,7 +13,7 @@ import jsonschema
 
 from balle2017.errors import InputError
 from balle2017.files import file_name, is_url, sha256_file, sha256_json, write_bytes
-from balle2017.grid import lambda_name, value_for
+from balle2017.names import lambda_name, value_for
 
 #: What the bounds of a JSON schema ask for, in words.
 BOUNDS = {

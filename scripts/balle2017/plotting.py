@@ -7,7 +7,7 @@ import pandas as pd
 
 from balle2017.curves import curve_names, is_model
 from balle2017.errors import InputError
-from balle2017.grid import MODEL_CODEC
+from balle2017.names import MODEL_CODEC
 from balle2017.published import LABELS as PUBLISHED_LABELS
 from balle2017.style import AXES, curve_label, curve_styles, save_figure
 

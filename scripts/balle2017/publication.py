@@ -6,7 +6,7 @@ from typing import Any
 
 from balle2017.errors import InputError
 from balle2017.files import atomic_path, read_json, write_table
-from balle2017.grid import lambda_name
+from balle2017.names import lambda_name
 
 MODEL_COLUMNS = [
     "model",

@@ -6,7 +6,7 @@ import itertools
 import re
 
 import pytest
-from balle2017.imports import PACKAGE, imported_modules
+from balle2017.closure import PACKAGE, imported_modules
 from helpers import ROOT
 
 MODULES = sorted(

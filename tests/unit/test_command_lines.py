@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
+from balle2017.closure import import_closure
 from balle2017.files import write_json
-from balle2017.imports import import_closure
 from helpers import ROOT, make_picture, run_script
 from PIL import Image
 

@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 import yaml
-from balle2017.imports import import_closure
+from balle2017.closure import import_closure
 from helpers import ROOT
 
 LOCK = {

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from balle2017 import imports, provenance
+from balle2017 import closure, provenance
 from balle2017.provenance import code_sha256
 
 
@@ -23,9 +23,9 @@ def test_the_hash_of_code_covers_modules_in_folders(tmp_path, monkeypatch, chang
     for name in ("__init__.py", "one/__init__.py", "one/leaf.py", "two/__init__.py"):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).write_text("")
-    closure = imports.import_closure
+    follow = closure.import_closure
     monkeypatch.setattr(provenance, "PACKAGE", package)
-    monkeypatch.setattr(provenance, "import_closure", lambda path: closure(path, package))
+    monkeypatch.setattr(provenance, "import_closure", lambda path: follow(path, package))
     module = tmp_path / "module.py"
     module.write_text("from toy.one import leaf\nfrom toy.two import leaf\n")
     before = code_sha256(module)

@@ -12,14 +12,14 @@ from snakemake.utils import validate
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from balle2017 import experiment, gpus, grid, kodak  # noqa: E402
+from balle2017 import experiment, gpus, kodak, names  # noqa: E402
 from balle2017.advice import advice  # noqa: E402
 from balle2017.errors import InputError  # noqa: E402
 from balle2017.files import file_name, is_url  # noqa: E402
 from balle2017.failures import Job, failed_jobs  # noqa: E402
 from balle2017.find_model import nearest_model  # noqa: E402
 from balle2017.images import list_test_images  # noqa: E402
-from balle2017.imports import import_closure  # noqa: E402
+from balle2017.closure import import_closure  # noqa: E402
 
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 KODAK_HASHES = ROOT / "workflow" / "resources" / "kodak.sha256"
@@ -110,7 +110,7 @@ def is_fine_tuned(lambda_rd):
 def latents(wildcards):
     """Return the config's number of latents for one model, which may be None."""
     choice = config["model"]["num_latents"]
-    return grid.value_for(choice, float(wildcards.lambda_rd), "model.num_latents")
+    return names.value_for(choice, float(wildcards.lambda_rd), "model.num_latents")
 
 
 def train_flags(wildcards):
@@ -140,7 +140,7 @@ def starting_model(wildcards):
     """
     lambda_rd, filters = float(wildcards.lambda_rd), int(wildcards.filters)
     if is_fine_tuned(lambda_rd):
-        base = grid.model_name(
+        base = names.model_name(
             config["fine_tuning"]["base_lambda"], filters, int(wildcards.seed)
         )
         return f"{EXPERIMENT}/models/{base}/model/config.json"
@@ -159,7 +159,7 @@ def check_models():
     experiment.check_fine_tuning(config)
     for family in FAMILIES:
         for name in family:
-            wildcards = grid.ModelName.parse(name)
+            wildcards = names.ModelName.parse(name)
             train_flags(wildcards)
             starting_model(wildcards)
 
@@ -220,7 +220,7 @@ try:
     TEST_ARCHIVE = test_archive()
     TESTSET, TEST_FOLDER, TEST_RECORD = test_set()
     SOURCES, SOURCE_RECORD = train_sources()
-    FAMILIES = grid.model_families(config)
+    FAMILIES = names.model_families(config)
     check_models()
 except InputError as error:
     sys.exit(f"error: {error}")
@@ -250,8 +250,8 @@ MODEL_FOLDER = f"{EXPERIMENT}/models/{MODEL}"
 
 
 wildcard_constraints:
-    lambda_rd=grid.LAMBDA_PATTERN,
-    filters=grid.WHOLE_PATTERN,
-    seed=grid.WHOLE_PATTERN,
-    model=grid.MODEL_PATTERN,
+    lambda_rd=names.LAMBDA_PATTERN,
+    filters=names.WHOLE_PATTERN,
+    seed=names.WHOLE_PATTERN,
+    model=names.MODEL_PATTERN,
     codec="[a-z0-9_]+",

@@ -1,6 +1,6 @@
 import pytest
 from balle2017.errors import InputError
-from balle2017.grid import lambda_name, model_families, model_name
+from balle2017.names import lambda_name, model_families, model_name
 
 
 def config(num_filters, lambdas=(0.01, 0.02), seeds=(1,)):

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from balle2017.imports import import_closure
+from balle2017.closure import import_closure
 
 # A module, and what its imports must find beside the root's own __init__.py.
 FILES = {
