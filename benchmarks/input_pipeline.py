@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-from balle2017 import runtime
 from balle2017.files import read_table, write_table
+from balle2017.model import runtime
 from balle2017.settings import TrainingSettings
 
 

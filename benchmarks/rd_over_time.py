@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 from balle2017.aggregation import collect, read_rd
 from balle2017.files import read_json, read_table
-from balle2017.find_model import find_model, read_config
 from balle2017.frames import write_frame
+from balle2017.model.find import find_model, read_config
 from balle2017.published import read_published
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -25,7 +25,6 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-from balle2017 import runtime
 from balle2017.codecs import CODECS
 from balle2017.dataset import ImageStore
 from balle2017.decibel import psnr_db
@@ -33,6 +32,7 @@ from balle2017.extraction import extract_archives
 from balle2017.files import write_table
 from balle2017.images import list_images, read_image
 from balle2017.metrics import psnr
+from balle2017.model import runtime
 from balle2017.names import value_for
 from balle2017.patches import PatchSampler, centre_patches
 from balle2017.preparation import ExtractSettings
@@ -91,7 +91,7 @@ class Ours:
         device = runtime.configure(settings.threads, "cpu", settings.seed)
         policy = runtime.resolve_policy(settings.precision_policy, device)
 
-        from balle2017.tensors import load_tensors
+        from balle2017.model.tensors import load_tensors
         from balle2017.trainer import Trainer
 
         self._trainer = Trainer(settings, policy)
@@ -130,7 +130,7 @@ class Ours:
     def code(self, pictures: Sequence[np.ndarray]) -> list[tuple[float, float]]:
         """Return bpp from real files and PSNR of each picture."""
         from balle2017.codec import Codec
-        from balle2017.model_io import save_model
+        from balle2017.model.files import save_model
 
         settings = self._trainer.settings
         network = self._trainer.current_network()

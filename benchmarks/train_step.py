@@ -17,7 +17,7 @@ from turns import Worker, take_turns
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-from balle2017 import runtime
+from balle2017.model import runtime
 from balle2017.settings import TrainingSettings
 
 CONTENDERS = ("tfc_default_float32", "float32", "bfloat16")

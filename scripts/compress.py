@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     pairs = plan_outputs(args.input, args.out, list_images, ".b17", args.overwrite)
 
-    from balle2017 import runtime
     from balle2017.codec import Codec
+    from balle2017.model import runtime
 
     runtime.configure(1, "cpu", operations=args.threads)
     codec = Codec(args.model, args.threads)

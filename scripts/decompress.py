@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     pairs = plan_outputs(args.input, args.out, list_streams, ".png", args.overwrite)
 
-    from balle2017 import runtime
     from balle2017.codec import Codec
+    from balle2017.model import runtime
     from PIL import Image
 
     runtime.configure(1, "cpu", operations=args.threads)

@@ -39,7 +39,7 @@ def picture_folder(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def tensorflow():
     """TensorFlow, set up as the scripts do."""
-    from balle2017 import runtime
+    from balle2017.model import runtime
 
     runtime.configure(threads=2, device="cpu", seed=7)
     import tensorflow as tf
@@ -50,8 +50,8 @@ def tensorflow():
 @pytest.fixture(scope="session")
 def small_model(tensorflow, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of an untrained model with 8 filters whose latents are not all zero."""
-    from balle2017.model import Balle2017FactorizedPrior
-    from balle2017.model_io import save_model
+    from balle2017.model.files import save_model
+    from balle2017.model.network import Balle2017FactorizedPrior
 
     folder = tmp_path_factory.mktemp("model")
     network = Balle2017FactorizedPrior(8, latent_gain=20)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from balle2017.callbacks import KeepLastNCheckpoints
 from balle2017.errors import DamagedFileError, DivergedError, InputError
-from balle2017.tensors import load_tensors
+from balle2017.model.tensors import load_tensors
 from balle2017.trainer import Trainer
 
 

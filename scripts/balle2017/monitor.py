@@ -10,7 +10,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from balle2017.decibel import psnr_db
-from balle2017.losses import RateDistortion
+from balle2017.model.loss import RateDistortion
 from balle2017.progress import LOG_INTERVAL
 
 _LONGEST_INTERVAL = 600.0  # seconds

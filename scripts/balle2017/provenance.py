@@ -4,10 +4,10 @@ import hashlib
 import importlib.metadata
 from pathlib import Path
 
-from balle2017 import runtime
 from balle2017.closure import PACKAGE, import_closure
 from balle2017.dataset import ImageStore
 from balle2017.files import sha256_file
+from balle2017.model import runtime
 
 _PACKAGES = ("tensorflow", "tensorflow-compression", "numpy")
 

@@ -8,8 +8,8 @@ import math
 import numpy as np
 
 from balle2017.errors import InputError
-from balle2017.model_io import TrainedModel
-from balle2017.packing import COEFFICIENTS
+from balle2017.model.files import TrainedModel
+from balle2017.model.packing import COEFFICIENTS
 
 
 def starting_weights(

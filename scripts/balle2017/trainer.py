@@ -12,15 +12,15 @@ import tensorflow as tf
 
 from balle2017.callbacks import EarlyStopping
 from balle2017.errors import DivergedError
-from balle2017.initialization import kernel_shapes
 from balle2017.loss_scale import LossScale
-from balle2017.losses import PIXEL_RANGE, RateDistortion, compute_rate_distortion_loss, to_uint8
-from balle2017.model import STRIDE, Balle2017FactorizedPrior
-from balle2017.model_io import assign_variables
+from balle2017.model.files import assign_variables
+from balle2017.model.initialization import kernel_shapes
+from balle2017.model.loss import PIXEL_RANGE, RateDistortion, compute_rate_distortion_loss, to_uint8
+from balle2017.model.network import STRIDE, Balle2017FactorizedPrior
+from balle2017.model.packing import rounded_weights
+from balle2017.model.tensors import save_tensors
 from balle2017.optimizer import Adam
-from balle2017.packing import rounded_weights
 from balle2017.settings import TrainingSettings
-from balle2017.tensors import save_tensors
 
 # Steps between two updates of the running average of the weights.
 _AVERAGE_EVERY = 10

@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from balle2017 import gpus, locking, runtime
+from balle2017 import gpus, locking
 from balle2017.callbacks import ImageLoggingCallback, KeepLastNCheckpoints
 from balle2017.data import create_train_val_datasets
 from balle2017.decibel import psnr_db
 from balle2017.errors import DivergedError, InputError, Interrupted
 from balle2017.files import write_json, write_table
-from balle2017.find_model import nearest_model
 from balle2017.images import list_images, read_image
 from balle2017.interruption import Termination, resume
-from balle2017.model import Balle2017FactorizedPrior
-from balle2017.model_io import TrainedModel, load_model, save_model
+from balle2017.model import runtime
+from balle2017.model.files import TrainedModel, load_model, save_model
+from balle2017.model.find import nearest_model
+from balle2017.model.network import Balle2017FactorizedPrior
 from balle2017.monitor import Monitor
 from balle2017.provenance import code_sha256, data_record, machine_record
 from balle2017.settings import RunOptions, TrainingSettings

@@ -9,8 +9,8 @@ from balle2017.errors import DamagedFileError, WorkError
 from balle2017.evaluation import check_rates
 from balle2017.files import read_json
 from balle2017.images import read_image
-from balle2017.model import Balle2017FactorizedPrior
-from balle2017.model_io import save_model
+from balle2017.model.files import save_model
+from balle2017.model.network import Balle2017FactorizedPrior
 from helpers import make_picture, run_script
 from PIL import Image
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from balle2017 import initialization
-from balle2017.initialization import cosine_basis, initial_kernels, kernel_shapes, strongest
-from balle2017.model import Balle2017FactorizedPrior
+from balle2017.model import initialization
+from balle2017.model.initialization import cosine_basis, initial_kernels, kernel_shapes, strongest
+from balle2017.model.network import Balle2017FactorizedPrior
 from helpers import make_picture
 
 

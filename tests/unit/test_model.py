@@ -3,18 +3,25 @@ import sys
 
 import numpy as np
 import pytest
-from balle2017.convolution import FromLatents, PixelsDown, PixelsUp, Up, from_blocks, to_blocks
 from balle2017.errors import InputError
 from balle2017.files import read_json, write_json
-from balle2017.find_model import find_model
-from balle2017.gdn import GDN
-from balle2017.kernels import FourierKernel, fourier_basis
-from balle2017.losses import centre, compute_rate_distortion_loss, mean_squared_error, to_pixels
-from balle2017.model import Balle2017FactorizedPrior, latent_shape
-from balle2017.model_io import load_model
-from balle2017.packing import unpack_weights
-from balle2017.prior import FactorizedPrior
-from balle2017.tensors import load_tensors, save_tensors
+from balle2017.model.convolution import (
+    FromLatents,
+    PixelsDown,
+    PixelsUp,
+    Up,
+    from_blocks,
+    to_blocks,
+)
+from balle2017.model.files import load_model
+from balle2017.model.find import find_model
+from balle2017.model.gdn import GDN
+from balle2017.model.kernels import FourierKernel, fourier_basis
+from balle2017.model.loss import centre, compute_rate_distortion_loss, mean_squared_error, to_pixels
+from balle2017.model.network import Balle2017FactorizedPrior, latent_shape
+from balle2017.model.packing import unpack_weights
+from balle2017.model.prior import FactorizedPrior
+from balle2017.model.tensors import load_tensors, save_tensors
 from helpers import ROOT
 
 
@@ -358,7 +365,7 @@ def test_a_wrong_shape_is_named(small_model, tmp_path):
 def test_equal_content_gives_equal_bytes_in_every_process(small_model, tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from balle2017.tensors import load_tensors, save_tensors\n"
+        "from balle2017.model.tensors import load_tensors, save_tensors\n"
         "arrays, description, _ = load_tensors(sys.argv[2])\n"
         "save_tensors(sys.argv[3], arrays, description)\n"
     )

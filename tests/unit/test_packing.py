@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from balle2017.packing import BITS, pack_weights, rounded_weights, unpack_weights
+from balle2017.model.packing import BITS, pack_weights, rounded_weights, unpack_weights
 
 FILTERS, LATENTS = 3, 5
 

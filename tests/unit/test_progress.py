@@ -4,7 +4,7 @@ import sys
 import time
 
 from balle2017 import progress
-from balle2017.losses import RateDistortion
+from balle2017.model.loss import RateDistortion
 from balle2017.monitor import Monitor
 from balle2017.progress import ByteProgress
 

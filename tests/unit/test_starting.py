@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from balle2017.errors import InputError
 from balle2017.files import write_json
-from balle2017.find_model import find_model, nearest_model
-from balle2017.model import Balle2017FactorizedPrior
-from balle2017.model_io import load_model, save_model
+from balle2017.model.files import load_model, save_model
+from balle2017.model.find import find_model, nearest_model
+from balle2017.model.network import Balle2017FactorizedPrior
 from balle2017.starting import latent_bits, starting_weights
 
 

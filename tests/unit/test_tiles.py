@@ -55,7 +55,7 @@ def test_tiles_give_what_the_whole_picture_gives(small_model, tensorflow, size):
 PROGRAM = """
 import hashlib, sys
 sys.path[:0] = sys.argv[1:3]
-from balle2017 import runtime
+from balle2017.model import runtime
 threads = int(sys.argv[4])
 runtime.configure(1, "cpu", operations=threads)
 from balle2017.codec import Codec

@@ -7,8 +7,8 @@ import pytest
 from balle2017.errors import InputError
 from balle2017.files import read_json, read_table
 from balle2017.images import read_image
-from balle2017.packing import unpack_weights
-from balle2017.tensors import load_tensors
+from balle2017.model.packing import unpack_weights
+from balle2017.model.tensors import load_tensors
 from helpers import make_picture, run_script
 from PIL import Image
 

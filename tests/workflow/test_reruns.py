@@ -57,7 +57,7 @@ def test_editing_a_metric_never_retrains(finished):
 
 
 def test_editing_the_model_retrains_all(finished):
-    finished.edit("scripts/balle2017/model.py")
+    finished.edit("scripts/balle2017/model/network.py")
     assert finished.planned() == {"train_model": 2, **EVERYTHING_AFTER_TRAINING}
 
 

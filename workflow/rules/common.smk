@@ -17,7 +17,7 @@ from balle2017.advice import advice  # noqa: E402
 from balle2017.errors import InputError  # noqa: E402
 from balle2017.files import file_name, is_url  # noqa: E402
 from balle2017.failures import Job, failed_jobs  # noqa: E402
-from balle2017.find_model import nearest_model  # noqa: E402
+from balle2017.model.find import nearest_model  # noqa: E402
 from balle2017.images import list_test_images  # noqa: E402
 from balle2017.closure import import_closure  # noqa: E402
 

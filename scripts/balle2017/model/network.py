@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from balle2017.convolution import (
+from balle2017.model.convolution import (
     Down,
     FromLatents,
     PixelsDown,
@@ -16,10 +16,10 @@ from balle2017.convolution import (
     from_blocks,
     to_blocks,
 )
-from balle2017.gdn import GDN
-from balle2017.initialization import initial_kernels
-from balle2017.losses import centre, mean_squared_error, to_pixels
-from balle2017.prior import FactorizedPrior
+from balle2017.model.gdn import GDN
+from balle2017.model.initialization import initial_kernels
+from balle2017.model.loss import centre, mean_squared_error, to_pixels
+from balle2017.model.prior import FactorizedPrior
 
 #: The analysis transform reduces each side by this factor.
 STRIDE = 16

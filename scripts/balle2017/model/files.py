@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from balle2017.errors import DamagedFileError, InputError
 from balle2017.files import write_json
-from balle2017.find_model import find_model, read_config
-from balle2017.model import Balle2017FactorizedPrior
-from balle2017.packing import pack_weights, unpack_weights
-from balle2017.tensors import load_tensors, save_tensors
+from balle2017.model.find import find_model, read_config
+from balle2017.model.network import Balle2017FactorizedPrior
+from balle2017.model.packing import pack_weights, unpack_weights
+from balle2017.model.tensors import load_tensors, save_tensors
 
 FORMAT = "balle2017-model-3"
 

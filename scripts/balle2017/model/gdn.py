@@ -11,7 +11,7 @@ from collections.abc import Callable
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from balle2017.passes import plain_and_compiled
+from balle2017.model.fused import plain_and_compiled
 
 _GAMMA_BESIDE_DIAGONAL = 0.002
 

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from balle2017.rate import PARAMETERS, nats
+from balle2017.model.rate import PARAMETERS, nats
 
 # Bits of the range coder's probabilities.
 _RANGE_CODER_PRECISION = 16

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from balle2017.passes import plain_and_compiled
+from balle2017.model.fused import plain_and_compiled
 
 #: Parameters in the order of `nats`.
 PARAMETERS = (

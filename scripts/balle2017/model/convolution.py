@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from balle2017.kernels import FourierKernel
+from balle2017.model.kernels import FourierKernel
 
 #: The layers at the pixels see blocks of BLOCK x BLOCK pixels as channels.
 BLOCK = 4
