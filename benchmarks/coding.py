@@ -31,7 +31,7 @@ COMPRESSAI_ENVIRONMENT = (
 
 def work(args: argparse.Namespace) -> None:
     """Code all pictures whenever asked."""
-    from balle2017.images import list_images, read_image
+    from balle2017.data.images import list_images, read_image
 
     pictures = [read_image(path) for path in list_images(args.images)]
     if args.worker == OURS:

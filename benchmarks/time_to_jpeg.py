@@ -26,18 +26,18 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 from balle2017.codecs import CODECS
-from balle2017.dataset import ImageStore
+from balle2017.data.extraction import extract_archives
+from balle2017.data.images import list_images, read_image
+from balle2017.data.preparation import ExtractSettings
+from balle2017.data.split import DEFAULT_VAL_SPLIT, split_images
+from balle2017.data.store import ImageStore
 from balle2017.decibel import psnr_db
-from balle2017.extraction import extract_archives
 from balle2017.files import write_table
-from balle2017.images import list_images, read_image
 from balle2017.metrics import psnr
 from balle2017.model import runtime
 from balle2017.names import value_for
 from balle2017.patches import PatchSampler, centre_patches
-from balle2017.preparation import ExtractSettings
 from balle2017.settings import TrainingSettings
-from balle2017.split import DEFAULT_VAL_SPLIT, split_images
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKS = (0.25, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 50, 60)

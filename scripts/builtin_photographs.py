@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli
-from balle2017.builtin import TEST, TRAIN, write_archive, write_record, write_test_images
+from balle2017.data.builtin import TEST, TRAIN, write_archive, write_record, write_test_images
 
 
 def main(argv: Sequence[str] | None = None) -> None:

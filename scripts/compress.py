@@ -5,8 +5,8 @@ from pathlib import Path
 
 from balle2017 import cli
 from balle2017.conversion import convert_all, plan_outputs
+from balle2017.data.images import list_images, read_image
 from balle2017.files import write_bytes
-from balle2017.images import list_images, read_image
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli
+from balle2017.data.extraction import extract_archives
+from balle2017.data.preparation import ExtractSettings
 from balle2017.errors import InputError
-from balle2017.extraction import extract_archives
 from balle2017.files import is_url, sha256_file
-from balle2017.preparation import ExtractSettings
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -70,7 +70,7 @@ def _local_sources(args: argparse.Namespace) -> list[Path]:
             if digest is None:
                 raise InputError(f"{source} needs its SHA-256 (--sha256)")
             # Imported here because it costs more than the rest together.
-            from balle2017.download import download
+            from balle2017.data.download import download
 
             path = (args.download_dir or args.out / "downloads") / digest.lower()[:16]
             download(source, path, digest)

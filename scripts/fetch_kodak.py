@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli
-from balle2017.kodak import URL, download_all, read_hashes
+from balle2017.data.kodak import URL, download_all, read_hashes
 
 
 def main(argv: Sequence[str] | None = None) -> None:

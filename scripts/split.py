@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli
-from balle2017.split import DEFAULT_VAL_SPLIT, split_images
+from balle2017.data.split import DEFAULT_VAL_SPLIT, split_images
 
 
 def main(argv: Sequence[str] | None = None) -> None:

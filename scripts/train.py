@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli, locking, settings
+from balle2017.data.split import DEFAULT_VAL_SPLIT, split_images
 from balle2017.settings import RunOptions
-from balle2017.split import DEFAULT_VAL_SPLIT, split_images
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -89,8 +89,8 @@ def _lists(args: argparse.Namespace, training: settings.TrainingSettings) -> tup
     if args.data_dir is None:
         return args.train_list, args.val_list
     # Imported here because the two lists need neither.
-    from balle2017.extraction import extract_archives
-    from balle2017.preparation import ExtractSettings
+    from balle2017.data.extraction import extract_archives
+    from balle2017.data.preparation import ExtractSettings
 
     folder = args.save_dir / "dataset"
     wanted = ExtractSettings(

@@ -15,8 +15,8 @@ import tensorflow as tf
 import tensorflow_compression as tfc
 
 from balle2017.bitstream import MAX_SIDE, Bitstream
+from balle2017.data.images import MAX_PIXELS
 from balle2017.errors import BadImageError, DamagedFileError, WorkError
-from balle2017.images import MAX_PIXELS
 from balle2017.model.files import load_model
 from balle2017.model.find import model_beside
 from balle2017.model.loss import to_uint8

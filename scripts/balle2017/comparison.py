@@ -13,10 +13,10 @@ from scipy.ndimage import uniform_filter
 from balle2017.aggregation import collect
 from balle2017.codecs import CODECS, ImageCodec
 from balle2017.curves import IDENTITY, curve_names
+from balle2017.data.images import list_images, read_image
 from balle2017.errors import InputError
 from balle2017.files import atomic_path
 from balle2017.frames import read_frame
-from balle2017.images import list_images, read_image
 from balle2017.metrics import luma, psnr
 from balle2017.style import curve_label
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from balle2017.data.images import EXTENSIONS
 from balle2017.errors import BadImageError, DamagedFileError, InputError, WorkError
-from balle2017.images import EXTENSIONS
 
 # A folder may have a dot in its name, but hardly these.
 _FILES = EXTENSIONS | {".b17"}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from balle2017.dataset import ImageStore
+from balle2017.data.store import ImageStore
 from balle2017.errors import InputError
 
 # Domains of the counter-based generator, so that no two uses share a stream.

@@ -5,7 +5,7 @@ import importlib.metadata
 from pathlib import Path
 
 from balle2017.closure import PACKAGE, import_closure
-from balle2017.dataset import ImageStore
+from balle2017.data.store import ImageStore
 from balle2017.files import sha256_file
 from balle2017.model import runtime
 

@@ -12,11 +12,11 @@ import tensorflow as tf
 
 from balle2017 import gpus, locking
 from balle2017.callbacks import ImageLoggingCallback, KeepLastNCheckpoints
-from balle2017.data import create_train_val_datasets
+from balle2017.data.images import list_images, read_image
+from balle2017.data.stage import create_train_val_datasets
 from balle2017.decibel import psnr_db
 from balle2017.errors import DivergedError, InputError, Interrupted
 from balle2017.files import write_json, write_table
-from balle2017.images import list_images, read_image
 from balle2017.interruption import Termination, resume
 from balle2017.model import runtime
 from balle2017.model.files import TrainedModel, load_model, save_model

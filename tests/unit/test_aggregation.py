@@ -12,7 +12,7 @@ from balle2017.aggregation import (
     read_rd,
     summary_text,
 )
-from balle2017.dataset import MANIFEST_COLUMNS
+from balle2017.data.store import MANIFEST_COLUMNS
 from balle2017.errors import InputError
 from balle2017.files import write_json
 from balle2017.frames import write_frame

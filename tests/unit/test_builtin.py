@@ -1,9 +1,9 @@
 import tarfile
 
-from balle2017.builtin import TEST, TRAIN, write_archive, write_test_images
-from balle2017.dataset import pixel_hash
+from balle2017.data.builtin import TEST, TRAIN, write_archive, write_test_images
+from balle2017.data.images import decode_image, read_image
+from balle2017.data.store import pixel_hash
 from balle2017.files import sha256_file
-from balle2017.images import decode_image, read_image
 
 
 def test_the_archive_is_real_the_same_every_time_and_free_of_test_pictures(tmp_path):

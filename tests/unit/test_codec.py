@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from balle2017.bitstream import HEADER_BYTES, Bitstream
 from balle2017.codec import Codec
+from balle2017.data.images import read_image
 from balle2017.errors import DamagedFileError, WorkError
 from balle2017.evaluation import check_rates
 from balle2017.files import read_json
-from balle2017.images import read_image
 from balle2017.model.files import save_model
 from balle2017.model.network import Balle2017FactorizedPrior
 from helpers import make_picture, run_script

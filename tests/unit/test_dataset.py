@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from archives import png, tar_bytes, zip_bytes, zst
-from balle2017.data import extract_tar, extract_zip
-from balle2017.dataset import ImageStore, pixel_hash
+from balle2017.data.extraction import extract_archives
+from balle2017.data.preparation import ExtractSettings
+from balle2017.data.split import split_images
+from balle2017.data.stage import extract_tar, extract_zip
+from balle2017.data.store import ImageStore, pixel_hash
 from balle2017.errors import InputError
-from balle2017.extraction import extract_archives
 from balle2017.files import read_json, read_table, write_table
-from balle2017.preparation import ExtractSettings
-from balle2017.split import split_images
 from helpers import ROOT, make_picture
 
 
@@ -145,7 +145,7 @@ def test_more_shards_than_a_process_may_open_at_first(tmp_path):
     write_table(tmp_path / "list.csv", columns, rows)
     code = (
         "import resource, sys; sys.path.insert(0, sys.argv[1])\n"
-        "from balle2017.dataset import ImageStore\n"
+        "from balle2017.data.store import ImageStore\n"
         "_, most = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))\n"
         "print(ImageStore(sys.argv[2])[99].tolist())"

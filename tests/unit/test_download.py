@@ -3,7 +3,7 @@
 import hashlib
 
 import pytest
-from balle2017.download import download
+from balle2017.data.download import download
 from balle2017.errors import WorkError
 from balle2017.files import is_url
 from file_server import CONTENT, serve

@@ -7,6 +7,8 @@ import pytest
 import yaml
 from balle2017 import experiment
 from balle2017.codecs import CODECS
+from balle2017.data.preparation import ExtractSettings
+from balle2017.data.split import DEFAULT_VAL_SPLIT
 from balle2017.errors import InputError
 from balle2017.experiment import (
     check_config,
@@ -17,9 +19,7 @@ from balle2017.experiment import (
     flags,
     record_sources,
 )
-from balle2017.preparation import ExtractSettings
 from balle2017.settings import RunOptions, TrainingSettings
-from balle2017.split import DEFAULT_VAL_SPLIT
 from helpers import ROOT
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 from archives import encrypted_zip, gz, png, special, tar_bytes, zip_bytes, zst
-from balle2017 import archive
+from balle2017.data.extraction import extract_archives
+from balle2017.data.preparation import ExtractSettings
 from balle2017.errors import InputError
-from balle2017.extraction import extract_archives
 from balle2017.files import read_table
-from balle2017.preparation import ExtractSettings
 from helpers import make_picture
 from PIL import Image
 
@@ -115,7 +114,7 @@ def test_an_image_over_the_pixel_limit_is_not_decoded(extract):
 
 
 def test_a_zip_bomb_ends_the_run(extract, monkeypatch, tmp_path):
-    monkeypatch.setattr(archive, "_EXPANSION_ALLOWANCE", 1 << 20)
+    monkeypatch.setattr(archives, "_EXPANSION_ALLOWANCE", 1 << 20)
     zeros = {f"{index}.bin": bytes(1 << 20) for index in range(30)}
     bomb = zip_bytes(zeros, zipfile.ZIP_DEFLATED)
     for data in (bomb, tar_bytes({"inner.zip": bomb}), zip_bytes({"inner.zip": bomb})):
@@ -134,7 +133,7 @@ def test_a_quine_of_archives_ends_at_the_depth_limit(extract):
 
 
 def test_a_member_over_the_size_limit_is_skipped(extract, monkeypatch):
-    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 100_000)
+    monkeypatch.setattr(archives, "MAX_MEMBER_BYTES", 100_000)
     rows = extract(tar_bytes({"large.bin": bytes(100_001), **PICTURES}))
     assert rows["large.bin"]["reason"] == "larger than 100000 bytes"
 
@@ -225,8 +224,8 @@ def test_an_absurd_header_is_not_read_into_memory(extract):
 
 
 def test_bytes_that_are_passed_over_count_as_expansion(extract, monkeypatch):
-    monkeypatch.setattr(archive, "_EXPANSION_ALLOWANCE", 1 << 20)
-    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 100_000)
+    monkeypatch.setattr(archives, "_EXPANSION_ALLOWANCE", 1 << 20)
+    monkeypatch.setattr(archives, "MAX_MEMBER_BYTES", 100_000)
     with pytest.raises(InputError, match="expands to more than 100 times its size"):
         extract(zst(tar_bytes({"zeros.bin": bytes(30 << 20), **PICTURES})))
 

@@ -2,8 +2,8 @@ import io
 
 import numpy as np
 import pytest
+from balle2017.data.images import decode_image, list_images, list_test_images, read_image, read_size
 from balle2017.errors import BadImageError, InputError
-from balle2017.images import decode_image, list_images, list_test_images, read_image, read_size
 from helpers import make_picture
 from PIL import Image
 

@@ -1,7 +1,7 @@
 import pytest
+from balle2017.data.kodak import check_folder, download_all, read_hashes
 from balle2017.errors import InputError, WorkError
 from balle2017.files import sha256_file
-from balle2017.kodak import check_folder, download_all, read_hashes
 from helpers import ROOT
 
 HASHES = read_hashes(ROOT / "workflow/resources/kodak.sha256")

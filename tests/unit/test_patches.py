@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
-from balle2017.data import create_train_val_datasets
-from balle2017.dataset import ImageStore
+from balle2017.data.extraction import extract_archives
+from balle2017.data.preparation import ExtractSettings
+from balle2017.data.split import split_images
+from balle2017.data.stage import create_train_val_datasets
+from balle2017.data.store import ImageStore
 from balle2017.errors import InputError
-from balle2017.extraction import extract_archives
 from balle2017.patches import PatchSampler, centre_patches
-from balle2017.preparation import ExtractSettings
 from balle2017.settings import TrainingSettings
-from balle2017.split import split_images
 
 
 class Pictures:

@@ -4,9 +4,9 @@ import io
 import numpy as np
 import pytest
 from archives import png
-from balle2017.dataset import pixel_hash
+from balle2017.data.preparation import ExtractSettings, prepare
+from balle2017.data.store import pixel_hash
 from balle2017.errors import InputError
-from balle2017.preparation import ExtractSettings, prepare
 from helpers import make_picture
 from PIL import Image
 

@@ -1,10 +1,10 @@
 import hashlib
 
 import pytest
-from balle2017.dataset import MANIFEST_COLUMNS, pixel_hash
+from balle2017.data.split import split_images
+from balle2017.data.store import MANIFEST_COLUMNS, pixel_hash
 from balle2017.errors import InputError
 from balle2017.files import read_json, read_table, write_table
-from balle2017.split import split_images
 from helpers import make_picture
 from PIL import Image
 

@@ -2,9 +2,9 @@
 
 import pytest
 from archives import gz, png, tar_bytes, zip_bytes
+from balle2017.data.images import list_images, read_image
+from balle2017.data.testset import unpack_test_images
 from balle2017.errors import InputError
-from balle2017.images import list_images, read_image
-from balle2017.testset import unpack_test_images
 
 
 def unpacked(tmp_path, data):

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 from balle2017.codec import Codec
-from balle2017.images import read_image
+from balle2017.data.images import read_image
 from balle2017.tiles import split_axis, split_plane
 from helpers import ROOT, make_picture
 from hypothesis import given

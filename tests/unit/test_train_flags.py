@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 import pytest
+from balle2017.data.images import read_image
 from balle2017.errors import InputError
 from balle2017.files import read_json, read_table
-from balle2017.images import read_image
 from balle2017.model.packing import unpack_weights
 from balle2017.model.tensors import load_tensors
 from helpers import make_picture, run_script

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from balle2017.dataset import ImageStore
+from balle2017.data.extraction import extract_archives
+from balle2017.data.images import list_images, read_image
+from balle2017.data.preparation import ExtractSettings
+from balle2017.data.store import ImageStore
 from balle2017.errors import InputError
-from balle2017.extraction import extract_archives
-from balle2017.images import list_images, read_image
 from balle2017.patches import PatchSampler, centre_crop, centre_patches
-from balle2017.preparation import ExtractSettings
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -23,8 +23,8 @@ from typing import IO, Any, Self
 
 import zstandard
 
+from balle2017.data.streams import HEAD_BYTES, CountingReader, Stream
 from balle2017.errors import InputError
-from balle2017.streams import HEAD_BYTES, CountingReader, Stream
 
 #: Largest encoded member that is read, in bytes.
 MAX_MEMBER_BYTES = 256 * 1024 * 1024

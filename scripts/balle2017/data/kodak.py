@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from balle2017.download import download
+from balle2017.data.download import download
+from balle2017.data.images import list_images
 from balle2017.errors import InputError
 from balle2017.files import sha256_file
-from balle2017.images import list_images
 
 #: Where the suite has been published since 1999.
 URL = "https://r0k.us/graphics/kodak/kodak/"

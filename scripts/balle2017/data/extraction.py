@@ -13,13 +13,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from balle2017.archive import Member, iterate_members, source_size
-from balle2017.dataset import MANIFEST_COLUMNS, ShardWriter
+from balle2017.data.archives import Member, iterate_members, source_size
+from balle2017.data.images import read_size
+from balle2017.data.preparation import ExtractSettings, Prepared, prepare, uniform
+from balle2017.data.progress import ByteProgress
+from balle2017.data.store import MANIFEST_COLUMNS, ShardWriter
 from balle2017.errors import BadImageError, InputError, WorkError
 from balle2017.files import sha256_file, write_json, write_table
-from balle2017.images import read_size
-from balle2017.preparation import ExtractSettings, Prepared, prepare, uniform
-from balle2017.progress import ByteProgress
 
 Row = dict[str, Any]
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from balle2017.dataset import pixel_hash
+from balle2017.data.images import MAX_PIXELS, decode_image
+from balle2017.data.store import pixel_hash
 from balle2017.errors import BadImageError, InputError
-from balle2017.images import MAX_PIXELS, decode_image
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from balle2017.dataset import pixel_hash
+from balle2017.data.images import list_images, read_image
+from balle2017.data.preparation import uniform
+from balle2017.data.store import pixel_hash
 from balle2017.errors import InputError
 from balle2017.files import read_table, sha256_file, write_json, write_table
-from balle2017.images import list_images, read_image
-from balle2017.preparation import uniform
 
 #: Share of the images that validate.
 DEFAULT_VAL_SPLIT = 0.1

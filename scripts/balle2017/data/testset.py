@@ -6,12 +6,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from balle2017.archive import NO_PICTURE
-from balle2017.dataset import STORE_COLUMNS, ImageStore
+from balle2017.data.archives import NO_PICTURE
+from balle2017.data.extraction import extract_archives
+from balle2017.data.preparation import ExtractSettings
+from balle2017.data.store import STORE_COLUMNS, ImageStore
 from balle2017.errors import InputError
-from balle2017.extraction import extract_archives
 from balle2017.files import file_name, read_table, write_table
-from balle2017.preparation import ExtractSettings
 
 
 def unpack_test_images(archive: Path, out: Path) -> int:
