@@ -35,7 +35,7 @@ def work(args: argparse.Namespace) -> None:
 
     pictures = [read_image(path) for path in list_images(args.images)]
     if args.worker == OURS:
-        from balle2017.codec import Codec
+        from balle2017.coding.codec import Codec
         from balle2017.model import runtime
 
         runtime.configure(1, "cpu", operations=args.threads)

@@ -129,7 +129,7 @@ class Ours:
 
     def code(self, pictures: Sequence[np.ndarray]) -> list[tuple[float, float]]:
         """Return bpp from real files and PSNR of each picture."""
-        from balle2017.codec import Codec
+        from balle2017.coding.codec import Codec
         from balle2017.model.files import save_model
 
         settings = self._trainer.settings

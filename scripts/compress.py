@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli
-from balle2017.conversion import convert_all, plan_outputs
+from balle2017.coding.batch import convert_all, plan_outputs
 from balle2017.data.images import list_images, read_image
 from balle2017.files import write_bytes
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     pairs = plan_outputs(args.input, args.out, list_images, ".b17", args.overwrite)
 
-    from balle2017.codec import Codec
+    from balle2017.coding.codec import Codec
     from balle2017.model import runtime
 
     runtime.configure(1, "cpu", operations=args.threads)

@@ -20,8 +20,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
 
-    from balle2017.bitstream import HEADER_BYTES
-    from balle2017.codec import Codec
+    from balle2017.coding.bitstream import HEADER_BYTES
+    from balle2017.coding.codec import Codec
     from balle2017.evaluation import CodecPoint, point_text, run_evaluation
     from balle2017.model import runtime
     from balle2017.names import MODEL_CODEC

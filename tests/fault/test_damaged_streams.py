@@ -6,8 +6,8 @@ import resource
 
 import numpy as np
 import pytest
-from balle2017.bitstream import HEADER_BYTES, Bitstream
-from balle2017.codec import Codec
+from balle2017.coding.bitstream import HEADER_BYTES, Bitstream
+from balle2017.coding.codec import Codec
 from balle2017.errors import DamagedFileError
 from helpers import make_picture, run_script
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from balle2017.bitstream import HEADER_BYTES, Bitstream
+from balle2017.coding.bitstream import HEADER_BYTES, Bitstream
 from balle2017.errors import DamagedFileError
 from hypothesis import given
 from hypothesis import strategies as st

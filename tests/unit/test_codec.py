@@ -3,8 +3,8 @@ import shutil
 
 import numpy as np
 import pytest
-from balle2017.bitstream import HEADER_BYTES, Bitstream
-from balle2017.codec import Codec
+from balle2017.coding.bitstream import HEADER_BYTES, Bitstream
+from balle2017.coding.codec import Codec
 from balle2017.data.images import read_image
 from balle2017.errors import DamagedFileError, WorkError
 from balle2017.evaluation import check_rates

@@ -4,9 +4,9 @@ import sys
 
 import numpy as np
 import pytest
-from balle2017.codec import Codec
+from balle2017.coding.codec import Codec
+from balle2017.coding.tiles import split_axis, split_plane
 from balle2017.data.images import read_image
-from balle2017.tiles import split_axis, split_plane
 from helpers import ROOT, make_picture
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,7 +58,7 @@ sys.path[:0] = sys.argv[1:3]
 from balle2017.model import runtime
 threads = int(sys.argv[4])
 runtime.configure(1, "cpu", operations=threads)
-from balle2017.codec import Codec
+from balle2017.coding.codec import Codec
 from helpers import make_picture
 codec = Codec(sys.argv[3], threads)
 pixels = make_picture(2, 600, 900)

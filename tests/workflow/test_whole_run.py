@@ -5,7 +5,7 @@ import zipfile
 import pandas as pd
 import pytest
 from balle2017.aggregation import RD_COLUMNS
-from balle2017.bitstream import HEADER_BYTES
+from balle2017.coding.bitstream import HEADER_BYTES
 from balle2017.files import read_table
 from file_server import CONTENT, serve
 

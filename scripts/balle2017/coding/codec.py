@@ -14,14 +14,14 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from balle2017.bitstream import MAX_SIDE, Bitstream
+from balle2017.coding.bitstream import MAX_SIDE, Bitstream
+from balle2017.coding.tiles import Span, split_plane
 from balle2017.data.images import MAX_PIXELS
 from balle2017.errors import BadImageError, DamagedFileError, WorkError
 from balle2017.model.files import load_model
 from balle2017.model.find import model_beside
 from balle2017.model.loss import to_uint8
 from balle2017.model.network import STRIDE, latent_shape, rounded
-from balle2017.tiles import Span, split_plane
 
 _IMAGE = tf.TensorSpec((1, None, None, 3), tf.uint8)
 

@@ -1,0 +1,1 @@
+"""The codec: compressed files from pictures, and pictures from compressed files."""
