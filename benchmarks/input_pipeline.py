@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 from balle2017.files import read_table, write_table
 from balle2017.model import runtime
-from balle2017.settings import TrainingSettings
+from balle2017.training.settings import TrainingSettings
 
 
 def seconds_per_item(items: Iterator, count: int) -> float:
@@ -42,7 +42,7 @@ def main() -> None:
 
     # TensorFlow must be configured before these are imported and used.
     from balle2017.data.stage import create_train_val_datasets
-    from balle2017.trainer import Trainer
+    from balle2017.training.trainer import Trainer
 
     # Beside the list, whose paths are relative to its folder.
     big = args.train_list.with_name(".benchmark.csv")

@@ -36,8 +36,8 @@ from balle2017.files import write_table
 from balle2017.metrics import psnr
 from balle2017.model import runtime
 from balle2017.names import value_for
-from balle2017.patches import PatchSampler, centre_patches
-from balle2017.settings import TrainingSettings
+from balle2017.training.input import PatchSampler, centre_patches
+from balle2017.training.settings import TrainingSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKS = (0.25, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 50, 60)
@@ -92,7 +92,7 @@ class Ours:
         policy = runtime.resolve_policy(settings.precision_policy, device)
 
         from balle2017.model.tensors import load_tensors
-        from balle2017.trainer import Trainer
+        from balle2017.training.trainer import Trainer
 
         self._trainer = Trainer(settings, policy)
         self._state, self._model = work / "state.safetensors", work / "model"

@@ -18,7 +18,7 @@ from turns import Worker, take_turns
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 from balle2017.model import runtime
-from balle2017.settings import TrainingSettings
+from balle2017.training.settings import TrainingSettings
 
 CONTENDERS = ("tfc_default_float32", "float32", "bfloat16")
 WARM_UP = 3
@@ -37,7 +37,7 @@ def make_step(contender: str, settings: TrainingSettings) -> Callable[[], object
 
         baseline = TfcTrainer(settings.num_filters, settings.lambda_rd)
         return lambda: float(baseline.train_step(patches))
-    from balle2017.trainer import Trainer
+    from balle2017.training.trainer import Trainer
 
     policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[contender]
     trainer = Trainer(settings, policy)

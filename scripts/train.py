@@ -4,9 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from balle2017 import cli, locking, settings
+from balle2017 import cli
 from balle2017.data.split import DEFAULT_VAL_SPLIT, split_images
-from balle2017.settings import RunOptions
+from balle2017.training import locking, settings
+from balle2017.training.settings import RunOptions
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -127,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with locking.claimed(checkpoints):
         train_list, val_list = _lists(args, training)
 
-        from balle2017.training import train
+        from balle2017.training.run import train
 
         train(training, train_list, val_list, options, log=lambda line: print(line, flush=True))
 

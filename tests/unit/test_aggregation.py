@@ -20,7 +20,7 @@ from balle2017.per_image import bd_per_image, collect_images, extremes_text, rea
 from balle2017.plotting import plot_images, plot_rd
 from balle2017.report import summary_sentences
 from balle2017.style import curve_label, line_style
-from balle2017.training import HISTORY_COLUMNS
+from balle2017.training.run import HISTORY_COLUMNS
 from balle2017.training_curves import plot_training, read_histories
 from helpers import ROOT
 

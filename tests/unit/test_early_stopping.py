@@ -1,6 +1,6 @@
 import numpy as np
-from balle2017.callbacks import EarlyStopping, ImageLoggingCallback, KeepLastNCheckpoints
 from balle2017.data.images import read_image
+from balle2017.training.callbacks import EarlyStopping, ImageLoggingCallback, KeepLastNCheckpoints
 from helpers import make_picture
 
 

@@ -19,7 +19,7 @@ from balle2017.experiment import (
     flags,
     record_sources,
 )
-from balle2017.settings import RunOptions, TrainingSettings
+from balle2017.training.settings import RunOptions, TrainingSettings
 from helpers import ROOT
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())

@@ -5,14 +5,14 @@ import subprocess
 import sys
 
 import pytest
-from balle2017 import gpus
+from balle2017.training import gpus
 from helpers import ROOT, pretend_gpus
 
 NAMES = ["GPU-aaaa-1", "GPU-bbbb-2"]
 
 HOLD = """
 import os, sys
-from balle2017 import gpus
+from balle2017.training import gpus
 with gpus.claimed("auto", lambda line: print(line, flush=True)):
     print("has", os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
     sys.stdin.read()

@@ -6,8 +6,8 @@ from balle2017.data.split import split_images
 from balle2017.data.stage import create_train_val_datasets
 from balle2017.data.store import ImageStore
 from balle2017.errors import InputError
-from balle2017.patches import PatchSampler, centre_patches
-from balle2017.settings import TrainingSettings
+from balle2017.training.input import PatchSampler, centre_patches
+from balle2017.training.settings import TrainingSettings
 
 
 class Pictures:

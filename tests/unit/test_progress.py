@@ -6,7 +6,7 @@ import time
 from balle2017.data import progress
 from balle2017.data.progress import ByteProgress
 from balle2017.model.loss import RateDistortion
-from balle2017.monitor import Monitor
+from balle2017.training.monitor import Monitor
 
 
 def test_a_line_tells_count_share_rate_and_time_left():

@@ -3,8 +3,9 @@
 import shutil
 
 import pytest
-from balle2017 import closure, provenance
-from balle2017.provenance import code_sha256
+from balle2017 import closure
+from balle2017.training import provenance
+from balle2017.training.provenance import code_sha256
 
 
 def test_the_hash_of_code_covers_the_module_and_what_it_imports(tmp_path):

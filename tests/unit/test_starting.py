@@ -7,7 +7,7 @@ from balle2017.files import write_json
 from balle2017.model.files import load_model, save_model
 from balle2017.model.find import find_model, nearest_model
 from balle2017.model.network import Balle2017FactorizedPrior
-from balle2017.starting import latent_bits, starting_weights
+from balle2017.training.start import latent_bits, starting_weights
 
 
 @pytest.fixture(scope="module")

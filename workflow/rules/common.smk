@@ -12,7 +12,8 @@ from snakemake.utils import validate
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from balle2017 import experiment, gpus, names  # noqa: E402
+from balle2017 import experiment, names  # noqa: E402
+from balle2017.training import gpus  # noqa: E402
 from balle2017.data import kodak  # noqa: E402
 from balle2017.advice import advice  # noqa: E402
 from balle2017.errors import InputError  # noqa: E402

@@ -15,12 +15,12 @@ from balle2017.data.images import list_images, read_image
 from balle2017.data.preparation import ExtractSettings
 from balle2017.data.store import ImageStore
 from balle2017.errors import InputError
-from balle2017.patches import PatchSampler, centre_crop, centre_patches
+from balle2017.training.input import PatchSampler, centre_crop, centre_patches
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from balle2017.settings import TrainingSettings
+    from balle2017.training.settings import TrainingSettings
 
 
 def extract_tar(path: Path, out: Path, settings: ExtractSettings | None = None) -> Counter:

@@ -10,23 +10,23 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from balle2017 import gpus, locking
-from balle2017.callbacks import ImageLoggingCallback, KeepLastNCheckpoints
 from balle2017.data.images import list_images, read_image
 from balle2017.data.stage import create_train_val_datasets
 from balle2017.decibel import psnr_db
 from balle2017.errors import DivergedError, InputError, Interrupted
 from balle2017.files import write_json, write_table
-from balle2017.interruption import Termination, resume
 from balle2017.model import runtime
 from balle2017.model.files import TrainedModel, load_model, save_model
 from balle2017.model.find import nearest_model
 from balle2017.model.network import Balle2017FactorizedPrior
-from balle2017.monitor import Monitor
-from balle2017.provenance import code_sha256, data_record, machine_record
-from balle2017.settings import RunOptions, TrainingSettings
-from balle2017.starting import starting_weights
-from balle2017.trainer import Trainer, learning_rate_at
+from balle2017.training import gpus, locking
+from balle2017.training.callbacks import ImageLoggingCallback, KeepLastNCheckpoints
+from balle2017.training.interruption import Termination, resume
+from balle2017.training.monitor import Monitor
+from balle2017.training.provenance import code_sha256, data_record, machine_record
+from balle2017.training.settings import RunOptions, TrainingSettings
+from balle2017.training.start import starting_weights
+from balle2017.training.trainer import Trainer, learning_rate_at
 
 GDN_COLUMNS = ["gdn_0", "gdn_1", "igdn_0", "igdn_1"]
 #: Below this share of the signal in its normalization a GDN is as good as linear.

@@ -3,10 +3,10 @@
 import signal
 from collections.abc import Callable
 
-from balle2017.callbacks import KeepLastNCheckpoints
 from balle2017.errors import DamagedFileError, DivergedError, InputError
 from balle2017.model.tensors import load_tensors
-from balle2017.trainer import Trainer
+from balle2017.training.callbacks import KeepLastNCheckpoints
+from balle2017.training.trainer import Trainer
 
 
 def resume(

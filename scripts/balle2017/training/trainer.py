@@ -10,17 +10,17 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from balle2017.callbacks import EarlyStopping
 from balle2017.errors import DivergedError
-from balle2017.loss_scale import LossScale
 from balle2017.model.files import assign_variables
 from balle2017.model.initialization import kernel_shapes
 from balle2017.model.loss import PIXEL_RANGE, RateDistortion, compute_rate_distortion_loss, to_uint8
 from balle2017.model.network import STRIDE, Balle2017FactorizedPrior
 from balle2017.model.packing import rounded_weights
 from balle2017.model.tensors import save_tensors
-from balle2017.optimizer import Adam
-from balle2017.settings import TrainingSettings
+from balle2017.training.callbacks import EarlyStopping
+from balle2017.training.loss_scale import LossScale
+from balle2017.training.optimizer import Adam
+from balle2017.training.settings import TrainingSettings
 
 # Steps between two updates of the running average of the weights.
 _AVERAGE_EVERY = 10

@@ -1,0 +1,1 @@
+"""Training: one model, exact to the bit, resumable at any moment."""
