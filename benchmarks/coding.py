@@ -42,7 +42,7 @@ def work(args: argparse.Namespace) -> None:
         codec = Codec(args.model, args.threads)
         encode, decode = codec.compress, codec.decompress
     else:
-        from balle2017.codecs import CODECS
+        from balle2017.results.conventional import CODECS
 
         pillow, quality = CODECS[args.worker], PILLOW[args.worker]
         encode, decode = lambda pixels: pillow.encode(pixels, quality), pillow.decode

@@ -25,7 +25,6 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-from balle2017.codecs import CODECS
 from balle2017.data.extraction import extract_archives
 from balle2017.data.images import list_images, read_image
 from balle2017.data.preparation import ExtractSettings
@@ -33,9 +32,10 @@ from balle2017.data.split import DEFAULT_VAL_SPLIT, split_images
 from balle2017.data.store import ImageStore
 from balle2017.decibel import psnr_db
 from balle2017.files import write_table
-from balle2017.metrics import psnr
 from balle2017.model import runtime
 from balle2017.names import value_for
+from balle2017.results.conventional import CODECS
+from balle2017.results.metrics import psnr
 from balle2017.training.input import PatchSampler, centre_patches
 from balle2017.training.settings import TrainingSettings
 

@@ -18,8 +18,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the sheets")
     args = parser.parse_args(argv)
 
-    from balle2017.aggregation import read_bd, read_rd
-    from balle2017.comparison import compare, draw_sheet
+    from balle2017.results.aggregation import read_bd, read_rd
+    from balle2017.results.comparison import compare, draw_sheet
 
     bd = read_bd(args.bd)
     for comparison in compare(args.images, args.evaluation, read_rd(args.rd), bd):

@@ -15,9 +15,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
     args = parser.parse_args(argv)
 
-    from balle2017.aggregation import read_rd
-    from balle2017.frames import write_frame
-    from balle2017.published import (
+    from balle2017.results.aggregation import read_rd
+    from balle2017.results.frames import write_frame
+    from balle2017.results.published import (
         bd_against_published,
         calibrate,
         published_text,

@@ -22,9 +22,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from balle2017.coding.bitstream import HEADER_BYTES
     from balle2017.coding.codec import Codec
-    from balle2017.evaluation import CodecPoint, point_text, run_evaluation
     from balle2017.model import runtime
     from balle2017.names import MODEL_CODEC
+    from balle2017.results.evaluation import CodecPoint, point_text, run_evaluation
 
     runtime.configure(1, "cpu", operations=args.threads)
     codec = Codec(args.model, args.threads)

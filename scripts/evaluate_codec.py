@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli
-from balle2017.codecs import CODECS, get_codec
-from balle2017.evaluation import CodecPoint, point_text, run_evaluation
+from balle2017.results.conventional import CODECS, get_codec
+from balle2017.results.evaluation import CodecPoint, point_text, run_evaluation
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -17,10 +17,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--max_bpp", type=float, metavar="F", help="right end of the rate axis")
     args = parser.parse_args(argv)
 
-    from balle2017.aggregation import read_rd
-    from balle2017.per_image import read_images
-    from balle2017.plotting import plot_images, plot_rd
-    from balle2017.published import read_published
+    from balle2017.results.aggregation import read_rd
+    from balle2017.results.per_image import read_images
+    from balle2017.results.plotting import plot_images, plot_rd
+    from balle2017.results.published import read_published
 
     published = read_published(args.published) if args.published else None
     plot_rd(read_rd(args.rd), args.out, args.testset, args.max_bpp, published)

@@ -13,7 +13,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the figure")
     args = parser.parse_args(argv)
 
-    from balle2017.training_curves import plot_training, read_histories
+    from balle2017.results.training_curves import plot_training, read_histories
 
     plot_training(read_histories(args.history), args.out)
     print(f"{args.out / 'training_curves.png'} and training_curves.svg")

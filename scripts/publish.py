@@ -14,7 +14,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="folder for tables, figures and models.csv")
     args = parser.parse_args(argv)
 
-    from balle2017.publication import check_family, model_rows, publish_models, publish_results
+    from balle2017.results.publication import (
+        check_family,
+        model_rows,
+        publish_models,
+        publish_results,
+    )
 
     # Before anything is copied.
     check_family(model_rows(args.results / "models"), args.models)

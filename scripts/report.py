@@ -28,10 +28,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"--config is no JSON: {error}") from None
 
     import pandas as pd
-    from balle2017 import report
-    from balle2017.aggregation import read_bd, read_rd
-    from balle2017.comparison import compare
-    from balle2017.published import read_calibration, read_published
+    from balle2017.results import report
+    from balle2017.results.aggregation import read_bd, read_rd
+    from balle2017.results.comparison import compare
+    from balle2017.results.published import read_calibration, read_published
 
     rd = read_rd(args.results / "rd.csv")
     bd = read_bd(args.results / "bd_rate.csv")

@@ -1,7 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from balle2017.aggregation import (
+from balle2017.data.store import MANIFEST_COLUMNS
+from balle2017.errors import InputError
+from balle2017.files import write_json
+from balle2017.results.aggregation import (
     BD_COLUMNS,
     RD_COLUMNS,
     bd_delta,
@@ -12,16 +15,13 @@ from balle2017.aggregation import (
     read_rd,
     summary_text,
 )
-from balle2017.data.store import MANIFEST_COLUMNS
-from balle2017.errors import InputError
-from balle2017.files import write_json
-from balle2017.frames import write_frame
-from balle2017.per_image import bd_per_image, collect_images, extremes_text, read_images
-from balle2017.plotting import plot_images, plot_rd
-from balle2017.report import summary_sentences
-from balle2017.style import curve_label, line_style
+from balle2017.results.frames import write_frame
+from balle2017.results.per_image import bd_per_image, collect_images, extremes_text, read_images
+from balle2017.results.plotting import plot_images, plot_rd
+from balle2017.results.report import summary_sentences
+from balle2017.results.style import curve_label, line_style
+from balle2017.results.training_curves import plot_training, read_histories
 from balle2017.training.run import HISTORY_COLUMNS
-from balle2017.training_curves import plot_training, read_histories
 from helpers import ROOT
 
 

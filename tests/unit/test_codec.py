@@ -7,10 +7,10 @@ from balle2017.coding.bitstream import HEADER_BYTES, Bitstream
 from balle2017.coding.codec import Codec
 from balle2017.data.images import read_image
 from balle2017.errors import DamagedFileError, WorkError
-from balle2017.evaluation import check_rates
 from balle2017.files import read_json
 from balle2017.model.files import save_model
 from balle2017.model.network import Balle2017FactorizedPrior
+from balle2017.results.evaluation import check_rates
 from helpers import make_picture, run_script
 from PIL import Image
 
@@ -102,8 +102,8 @@ def test_infinite_latents_are_refused(tensorflow, tmp_path):
 
 
 def test_evaluation_measures_files_and_decoded_pixels(codec, small_model, tmp_path, picture_folder):
-    from balle2017 import metrics
     from balle2017.files import read_table
+    from balle2017.results import metrics
 
     out = tmp_path / "out"
     done = run_script("evaluate", "--model", small_model, "--images", picture_folder, "--out", out)

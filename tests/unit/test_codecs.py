@@ -2,10 +2,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from balle2017.codecs import CODECS, get_codec
 from balle2017.data.images import read_image
 from balle2017.errors import InputError
-from balle2017.metrics import psnr
+from balle2017.results.conventional import CODECS, get_codec
+from balle2017.results.metrics import psnr
 
 MIDDLE = {"jpeg2000": (0.5, 2), "jpeg2000_plain": (0.5, 2), "webp": (20, 90), "avif": (20, 90)}
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from balle2017.aggregation import collect
-from balle2017.codecs import CODECS
-from balle2017.comparison import (
+from balle2017.errors import InputError
+from balle2017.files import write_json
+from balle2017.results.aggregation import collect
+from balle2017.results.comparison import (
     Panel,
     choose_crop,
     choose_images,
@@ -11,8 +12,7 @@ from balle2017.comparison import (
     compare,
     draw_sheet,
 )
-from balle2017.errors import InputError
-from balle2017.files import write_json
+from balle2017.results.conventional import CODECS
 from helpers import make_picture
 from PIL import Image
 

@@ -6,7 +6,6 @@ import shlex
 import pytest
 import yaml
 from balle2017 import experiment
-from balle2017.codecs import CODECS
 from balle2017.data.preparation import ExtractSettings
 from balle2017.data.split import DEFAULT_VAL_SPLIT
 from balle2017.errors import InputError
@@ -19,6 +18,7 @@ from balle2017.experiment import (
     flags,
     record_sources,
 )
+from balle2017.results.conventional import CODECS
 from balle2017.training.settings import RunOptions, TrainingSettings
 from helpers import ROOT
 

@@ -2,9 +2,9 @@ import math
 
 import numpy as np
 import pytest
-from balle2017 import metrics
 from balle2017.data.images import read_image
 from balle2017.decibel import ms_ssim_db, psnr_db
+from balle2017.results import metrics
 from helpers import make_picture
 
 

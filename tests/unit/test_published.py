@@ -1,10 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from balle2017.aggregation import RD_COLUMNS, read_rd
 from balle2017.errors import InputError
-from balle2017.plotting import plot_rd
-from balle2017.published import (
+from balle2017.results.aggregation import RD_COLUMNS, read_rd
+from balle2017.results.plotting import plot_rd
+from balle2017.results.published import (
     COUNTERPARTS,
     LABELS,
     bd_against_published,

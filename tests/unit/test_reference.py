@@ -4,9 +4,9 @@ import shutil
 
 import pandas as pd
 import pytest
-from balle2017.aggregation import bd_table, read_rd, summary_text
 from balle2017.files import read_json, read_table
 from balle2017.model import runtime
+from balle2017.results.aggregation import bd_table, read_rd, summary_text
 from helpers import ROOT, run_script
 
 REFERENCE = ROOT / "docs" / "reference"

@@ -46,12 +46,12 @@ def test_a_plot_option_only_plots(finished):
 
 
 def test_editing_the_plot_only_plots(finished):
-    finished.edit("scripts/balle2017/plotting.py")
+    finished.edit("scripts/balle2017/results/plotting.py")
     assert finished.planned() == {"plot": 1, "report": 1}
 
 
 def test_editing_a_metric_never_retrains(finished):
-    finished.edit("scripts/balle2017/metrics.py")
+    finished.edit("scripts/balle2017/results/metrics.py")
     expected = {"evaluate_codec": 1, "evaluate_model": 2, **AFTER_EVALUATION}
     assert finished.planned() == expected
 

@@ -4,9 +4,9 @@ import zipfile
 
 import pandas as pd
 import pytest
-from balle2017.aggregation import RD_COLUMNS
 from balle2017.coding.bitstream import HEADER_BYTES
 from balle2017.files import read_table
+from balle2017.results.aggregation import RD_COLUMNS
 from file_server import CONTENT, serve
 
 

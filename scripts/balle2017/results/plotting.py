@@ -5,11 +5,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from balle2017.curves import curve_names, is_model
 from balle2017.errors import InputError
 from balle2017.names import MODEL_CODEC
-from balle2017.published import LABELS as PUBLISHED_LABELS
-from balle2017.style import AXES, curve_label, curve_styles, save_figure
+from balle2017.results.curves import curve_names, is_model
+from balle2017.results.published import LABELS as PUBLISHED_LABELS
+from balle2017.results.style import AXES, curve_label, curve_styles, save_figure
 
 #: Published curves to draw, with their dashes: those of codecs that are not measured here.
 _PUBLISHED = {"factorized_prior": "--", "hyperprior": ":", "bpg444": "-."}

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from balle2017.aggregation import BD_COLUMNS, BD_METRICS, bd_delta, find_summaries
-from balle2017.curves import IDENTITY, curves, is_model
 from balle2017.decibel import ms_ssim_db
 from balle2017.errors import InputError
 from balle2017.files import read_json
-from balle2017.frames import read_frame
+from balle2017.results.aggregation import BD_COLUMNS, BD_METRICS, bd_delta, find_summaries
+from balle2017.results.curves import IDENTITY, curves, is_model
+from balle2017.results.frames import read_frame
 
 _COLUMNS = ["point", "image", "bpp", "psnr_rgb", "ms_ssim_rgb"]
 #: What the delta of each image refers to, where the test set was coded with it.

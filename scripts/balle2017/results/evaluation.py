@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from balle2017 import metrics
 from balle2017.data.images import list_test_images, read_image
 from balle2017.decibel import ms_ssim_db
 from balle2017.errors import WorkError
 from balle2017.files import atomic_path, write_bytes, write_json, write_table
+from balle2017.results import metrics
 
 #: Columns of per_image.csv whose means make a point of the rate-distortion curve.
 MEASURES = [

@@ -8,11 +8,11 @@ import bjontegaard
 import numpy as np
 import pandas as pd
 
-from balle2017.curves import IDENTITY, curve_names, curves, is_model
 from balle2017.errors import InputError
 from balle2017.files import read_json
-from balle2017.frames import read_frame
-from balle2017.metrics import METRICS
+from balle2017.results.curves import IDENTITY, curve_names, curves, is_model
+from balle2017.results.frames import read_frame
+from balle2017.results.metrics import METRICS
 
 RD_COLUMNS = [
     "testset",

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from balle2017.comparison import Comparison
-from balle2017.curves import curve_names, is_model
-from balle2017.plotting import rate_limit
-from balle2017.published import LABELS as PUBLISHED_LABELS
-from balle2017.style import AXES, curve_label, curve_styles
+from balle2017.results.comparison import Comparison
+from balle2017.results.curves import curve_names, is_model
+from balle2017.results.plotting import rate_limit
+from balle2017.results.published import LABELS as PUBLISHED_LABELS
+from balle2017.results.style import AXES, curve_label, curve_styles
 
 _GREY = "#777777"
 

@@ -1,0 +1,1 @@
+"""From compressed files to tables and figures."""
