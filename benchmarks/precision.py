@@ -20,7 +20,7 @@ from time_to_jpeg import ROOT, prepare, recipe
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from balle2017.experiment import flags
+from balle2017.pipeline.experiment import flags
 from balle2017.training.settings import TrainingSettings
 
 POLICIES = ("float32", "mixed_bfloat16")

@@ -17,8 +17,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     import yaml
-    from balle2017.config_reference import config_reference
     from balle2017.files import write_bytes
+    from balle2017.pipeline.config_reference import config_reference
 
     schema, config = (
         yaml.safe_load(path.read_text(encoding="utf-8")) for path in (args.schema, args.config)

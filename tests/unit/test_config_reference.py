@@ -1,7 +1,7 @@
 """docs/config.md says what the schema says."""
 
 import yaml
-from balle2017.config_reference import allowed_values, config_reference
+from balle2017.pipeline.config_reference import allowed_values, config_reference
 from helpers import ROOT
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))

@@ -5,11 +5,11 @@ import shlex
 
 import pytest
 import yaml
-from balle2017 import experiment
 from balle2017.data.preparation import ExtractSettings
 from balle2017.data.split import DEFAULT_VAL_SPLIT
 from balle2017.errors import InputError
-from balle2017.experiment import (
+from balle2017.pipeline import experiment
+from balle2017.pipeline.experiment import (
     check_config,
     check_fine_tuning,
     check_sources,

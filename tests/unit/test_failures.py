@@ -1,6 +1,6 @@
 import os
 
-from balle2017.failures import Job, failed_jobs
+from balle2017.pipeline.failures import Job, failed_jobs
 
 
 def test_only_jobs_that_this_run_started_and_did_not_finish_are_told(tmp_path):

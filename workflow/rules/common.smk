@@ -12,13 +12,14 @@ from snakemake.utils import validate
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from balle2017 import experiment, names  # noqa: E402
+from balle2017 import names  # noqa: E402
+from balle2017.pipeline import experiment  # noqa: E402
 from balle2017.training import gpus  # noqa: E402
 from balle2017.data import kodak  # noqa: E402
-from balle2017.advice import advice  # noqa: E402
+from balle2017.pipeline.advice import advice  # noqa: E402
 from balle2017.errors import InputError  # noqa: E402
 from balle2017.files import file_name, is_url  # noqa: E402
-from balle2017.failures import Job, failed_jobs  # noqa: E402
+from balle2017.pipeline.failures import Job, failed_jobs  # noqa: E402
 from balle2017.model.find import nearest_model  # noqa: E402
 from balle2017.data.images import list_test_images  # noqa: E402
 from balle2017.closure import import_closure  # noqa: E402

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from balle2017.experiment import BOUNDS, TYPES
+from balle2017.pipeline.experiment import BOUNDS, TYPES
 
 _TITLE = """# The config
 

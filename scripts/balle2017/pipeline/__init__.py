@@ -1,0 +1,1 @@
+"""What Snakemake asks: the config checked, sources recorded, failures told."""
