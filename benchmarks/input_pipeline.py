@@ -41,7 +41,7 @@ def main() -> None:
     policy = runtime.resolve_policy("auto", runtime.configure(threads=2, device="cpu", seed=1))
 
     # TensorFlow must be configured before these are imported and used.
-    from balle2017.data.stage import create_train_val_datasets
+    from balle2017.data import create_train_val_datasets
     from balle2017.training.trainer import Trainer
 
     # Beside the list, whose paths are relative to its folder.

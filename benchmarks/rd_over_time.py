@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 from balle2017.files import read_json, read_table
 from balle2017.model.find import find_model, read_config
 from balle2017.results.aggregation import collect, read_rd
-from balle2017.results.frames import write_frame
 from balle2017.results.published import read_published
+from balle2017.results.tables import write_frame
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "workflow" / "resources" / "published_kodak.csv"

@@ -25,11 +25,10 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-from balle2017.data.extraction import extract_archives
+from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.data.images import list_images, read_image
-from balle2017.data.preparation import ExtractSettings
-from balle2017.data.split import DEFAULT_VAL_SPLIT, split_images
-from balle2017.data.store import ImageStore
+from balle2017.data.split import split_images
+from balle2017.data.store import DEFAULT_VAL_SPLIT, ImageStore
 from balle2017.decibel import psnr_db
 from balle2017.files import write_table
 from balle2017.model import runtime

@@ -16,9 +16,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
     args = parser.parse_args(argv)
 
-    from balle2017.results.aggregation import bd_table, collect, summary_text
-    from balle2017.results.frames import write_frame
-    from balle2017.results.per_image import bd_per_image, collect_images, extremes_text
+    from balle2017.results.aggregation import (
+        bd_per_image,
+        bd_table,
+        collect,
+        collect_images,
+        extremes_text,
+        summary_text,
+    )
+    from balle2017.results.tables import write_frame
 
     rd, images = collect(args.result_dir), collect_images(args.result_dir)
     bd, bd_images = bd_table(rd), bd_per_image(images)

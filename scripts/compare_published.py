@@ -16,13 +16,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from balle2017.results.aggregation import read_rd
-    from balle2017.results.frames import write_frame
     from balle2017.results.published import (
         bd_against_published,
         calibrate,
         published_text,
         read_published,
     )
+    from balle2017.results.tables import write_frame
 
     rd, published = read_rd(args.rd), read_published(args.published)
     calibration, bd = calibrate(rd, published), bd_against_published(rd, published)

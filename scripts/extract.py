@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli
-from balle2017.data.extraction import extract_archives
-from balle2017.data.preparation import ExtractSettings
+from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.errors import InputError
 from balle2017.files import is_url, sha256_file
 

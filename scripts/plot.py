@@ -17,8 +17,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--max_bpp", type=float, metavar="F", help="right end of the rate axis")
     args = parser.parse_args(argv)
 
-    from balle2017.results.aggregation import read_rd
-    from balle2017.results.per_image import read_images
+    from balle2017.results.aggregation import read_images, read_rd
     from balle2017.results.plotting import plot_images, plot_rd
     from balle2017.results.published import read_published
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli
-from balle2017.data.split import DEFAULT_VAL_SPLIT, split_images
+from balle2017.data.split import split_images
+from balle2017.data.store import DEFAULT_VAL_SPLIT
 
 
 def main(argv: Sequence[str] | None = None) -> None:

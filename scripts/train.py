@@ -4,20 +4,23 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from balle2017 import cli
-from balle2017.data.split import DEFAULT_VAL_SPLIT, split_images
-from balle2017.training import locking, settings
+from balle2017 import cli, data
+from balle2017.data.store import DEFAULT_VAL_SPLIT
+from balle2017.training import settings
+from balle2017.training.claims import claimed_folder
 from balle2017.training.settings import RunOptions
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
-    data = parser.add_argument_group("data: a folder of images, or two lists from split.py")
-    data.add_argument("--data_dir", type=Path, help="folder or archive of training images")
-    data.add_argument("--train_list", type=Path, help="train.csv")
-    data.add_argument("--val_list", type=Path, help="val.csv")
-    data.add_argument("--max_images", type=int, metavar="N", help="use only N images of --data_dir")
-    data.add_argument(
+    images = parser.add_argument_group("data: a folder of images, or two lists from split.py")
+    images.add_argument("--data_dir", type=Path, help="folder or archive of training images")
+    images.add_argument("--train_list", type=Path, help="train.csv")
+    images.add_argument("--val_list", type=Path, help="val.csv")
+    images.add_argument(
+        "--max_images", type=int, metavar="N", help="use only N images of --data_dir"
+    )
+    images.add_argument(
         "--val_split",
         type=float,
         default=DEFAULT_VAL_SPLIT,
@@ -89,16 +92,14 @@ def _lists(args: argparse.Namespace, training: settings.TrainingSettings) -> tup
     """Return the two lists, made from --data_dir where they are not given."""
     if args.data_dir is None:
         return args.train_list, args.val_list
-    # Imported here because the two lists need neither.
-    from balle2017.data.extraction import extract_archives
-    from balle2017.data.preparation import ExtractSettings
-
+    # Names of the face are not among the code that the workflow's training jobs depend on:
+    # they get lists, and an edit of what reads archives must not train their models again.
     folder = args.save_dir / "dataset"
-    wanted = ExtractSettings(
+    wanted = data.ExtractSettings(
         min_size=training.patch_size, max_images=args.max_images, seed=training.seed
     )
-    counts = extract_archives([args.data_dir], folder, wanted)
-    split = split_images(folder / "manifest.csv", folder, args.val_split, training.seed)
+    counts = data.extract_archives([args.data_dir], folder, wanted)
+    split = data.split_images(folder / "manifest.csv", folder, args.val_split, training.seed)
     print(
         f"{counts['accepted']} images accepted, {counts['skipped']} skipped, "
         f"{counts['rejected']} rejected; {split.train} train, {split.val} validate "
@@ -122,10 +123,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         export_epochs=args.export_epochs,
         log_images_every=args.log_images_every,
         num_images_to_log=args.num_images_to_log,
-        test_dir=args.test_dir,
+        test_pictures=None if args.test_dir is None else data.PictureFolder(args.test_dir),
     )
     # Before the images are extracted: another process may be reading them.
-    with locking.claimed(checkpoints):
+    with claimed_folder(checkpoints):
         train_list, val_list = _lists(args, training)
 
         from balle2017.training.run import train

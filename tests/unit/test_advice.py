@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from balle2017.pipeline.advice import advice
+from balle2017.pipeline.experiment import advice
 
 
 @pytest.mark.parametrize("value", [0.0004, 0.6])

@@ -8,18 +8,21 @@ from balle2017.results.aggregation import (
     BD_COLUMNS,
     RD_COLUMNS,
     bd_delta,
+    bd_per_image,
     bd_table,
     collect,
+    collect_images,
     curves,
+    extremes_text,
     read_bd,
+    read_images,
     read_rd,
     summary_text,
 )
-from balle2017.results.frames import write_frame
-from balle2017.results.per_image import bd_per_image, collect_images, extremes_text, read_images
 from balle2017.results.plotting import plot_images, plot_rd
 from balle2017.results.report import summary_sentences
 from balle2017.results.style import curve_label, line_style
+from balle2017.results.tables import write_frame
 from balle2017.results.training_curves import plot_training, read_histories
 from balle2017.training.run import HISTORY_COLUMNS
 from helpers import ROOT

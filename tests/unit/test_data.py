@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from balle2017.data.stage import load_image_paths, preprocess_image
+from balle2017.data import load_image_paths, preprocess_image
 from balle2017.errors import InputError
 from helpers import make_picture
 from PIL import Image

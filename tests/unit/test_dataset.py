@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from archives import png, tar_bytes, zip_bytes, zst
-from balle2017.data.extraction import extract_archives
-from balle2017.data.preparation import ExtractSettings
+from balle2017.data import extract_tar, extract_zip
+from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.data.split import split_images
-from balle2017.data.stage import extract_tar, extract_zip
 from balle2017.data.store import ImageStore, pixel_hash
 from balle2017.errors import InputError
 from balle2017.files import read_json, read_table, write_table

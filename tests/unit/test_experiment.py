@@ -5,8 +5,8 @@ import shlex
 
 import pytest
 import yaml
-from balle2017.data.preparation import ExtractSettings
-from balle2017.data.split import DEFAULT_VAL_SPLIT
+from balle2017.data.extraction import ExtractSettings
+from balle2017.data.store import DEFAULT_VAL_SPLIT
 from balle2017.errors import InputError
 from balle2017.pipeline import experiment
 from balle2017.pipeline.experiment import (
@@ -153,8 +153,7 @@ def test_schema_and_training_settings_agree():
     slices = SCHEMA["properties"]["training"]["properties"]
     slices = slices | SCHEMA["properties"]["model"]["properties"]
     # These belong to RunOptions.
-    options = {"log_images_every", "num_images_to_log", "check_numerics", "test_dir"}
-    options |= {"export_epochs"}
+    options = {"log_images_every", "num_images_to_log", "check_numerics", "export_epochs"}
     defaults = {item.name: item.default for item in dataclasses.fields(RunOptions)}
     for name in options:
         default = defaults[name]
@@ -164,7 +163,8 @@ def test_schema_and_training_settings_agree():
     assert split["default"] == DEFAULT_VAL_SPLIT
     seeds = SCHEMA["properties"]["seeds"]
     assert seeds["default"] == [TrainingSettings.seed]
-    keys = set(slices) - options
+    assert slices["test_dir"]["default"] is None
+    keys = set(slices) - options - {"test_dir"}
     settings = {item.name: item for item in dataclasses.fields(TrainingSettings)}
     assert seeds["items"]["maximum"] == settings["seed"].metadata["max"]
     # The grid gives each model its lambda and its seed.

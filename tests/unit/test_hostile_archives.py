@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from archives import encrypted_zip, gz, png, special, tar_bytes, zip_bytes, zst
 from balle2017.data import archives
-from balle2017.data.extraction import extract_archives
-from balle2017.data.preparation import ExtractSettings
+from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.errors import InputError
 from balle2017.files import read_table
 from helpers import make_picture

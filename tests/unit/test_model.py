@@ -6,17 +6,18 @@ import pytest
 from balle2017.errors import InputError
 from balle2017.files import read_json, write_json
 from balle2017.model.convolution import (
+    FourierKernel,
     FromLatents,
     PixelsDown,
     PixelsUp,
     Up,
+    fourier_basis,
     from_blocks,
     to_blocks,
 )
 from balle2017.model.files import load_model
 from balle2017.model.find import find_model
 from balle2017.model.gdn import GDN
-from balle2017.model.kernels import FourierKernel, fourier_basis
 from balle2017.model.loss import centre, compute_rate_distortion_loss, mean_squared_error, to_pixels
 from balle2017.model.network import Balle2017FactorizedPrior, latent_shape
 from balle2017.model.packing import unpack_weights

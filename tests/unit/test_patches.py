@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
-from balle2017.data.extraction import extract_archives
-from balle2017.data.preparation import ExtractSettings
+from balle2017.data import create_train_val_datasets
+from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.data.split import split_images
-from balle2017.data.stage import create_train_val_datasets
 from balle2017.data.store import ImageStore
 from balle2017.errors import InputError
 from balle2017.training.input import PatchSampler, centre_patches

@@ -4,7 +4,7 @@ import io
 import numpy as np
 import pytest
 from archives import png
-from balle2017.data.preparation import ExtractSettings, prepare
+from balle2017.data.extraction import ExtractSettings, prepare
 from balle2017.data.store import pixel_hash
 from balle2017.errors import InputError
 from helpers import make_picture

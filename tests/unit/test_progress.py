@@ -3,9 +3,9 @@ import re
 import sys
 import time
 
-from balle2017.data import progress
-from balle2017.data.progress import ByteProgress
+from balle2017 import progress
 from balle2017.model.loss import RateDistortion
+from balle2017.progress import ByteProgress
 from balle2017.training.monitor import Monitor
 
 

@@ -8,7 +8,7 @@ import pytest
 from balle2017.errors import DivergedError
 from balle2017.files import read_json, read_table, sha256_file
 from balle2017.model.packing import rounded_weights
-from balle2017.training.loss_scale import PATIENCE, LossScale
+from balle2017.training.optimizer import PATIENCE, LossScale
 from balle2017.training.settings import TrainingSettings
 from balle2017.training.trainer import Trainer, initial_gain, learning_rate_at
 from helpers import ROOT, last_step, make_picture, run_script, timeless, wait_for

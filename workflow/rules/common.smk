@@ -14,9 +14,9 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from balle2017 import names  # noqa: E402
 from balle2017.pipeline import experiment  # noqa: E402
-from balle2017.training import gpus  # noqa: E402
+from balle2017.training import claims  # noqa: E402
 from balle2017.data import kodak  # noqa: E402
-from balle2017.pipeline.advice import advice  # noqa: E402
+from balle2017.pipeline.experiment import advice  # noqa: E402
 from balle2017.errors import InputError  # noqa: E402
 from balle2017.files import file_name, is_url  # noqa: E402
 from balle2017.pipeline.failures import Job, failed_jobs  # noqa: E402
@@ -229,7 +229,7 @@ except InputError as error:
     sys.exit(f"error: {error}")
 
 STARTED = time.time()
-GPUS = [] if config["training"]["device"] == "cpu" else gpus.find()
+GPUS = [] if config["training"]["device"] == "cpu" else claims.find_gpus()
 if GPUS and "gpu" not in workflow.global_resources:
     # As many training jobs at a time as there are GPUs.
     workflow.register_resource("gpu", len(GPUS))

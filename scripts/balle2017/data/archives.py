@@ -8,6 +8,7 @@ their names are never used as paths.
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import stat
@@ -23,8 +24,82 @@ from typing import IO, Any, Self
 
 import zstandard
 
-from balle2017.data.streams import HEAD_BYTES, CountingReader, Stream
 from balle2017.errors import InputError
+
+#: As many bytes tell what a file is: a tar's header.
+HEAD_BYTES = 512
+
+Readable = IO[bytes] | io.RawIOBase
+
+
+class Stream(io.RawIOBase):
+    """A forward-only stream that can be peeked into, and counts what is read."""
+
+    def __init__(
+        self,
+        rest: Readable,
+        count: Callable[[int], object] = lambda size: None,
+        seekable: bool = False,
+    ):
+        """Say `seekable` only where going back to the start costs and hides nothing."""
+        super().__init__()
+        self._rest, self._count, self._head = rest, count, b""
+        self._seekable = seekable
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return `size` bytes, fewer only at the end."""
+        if size is None or size < 0:
+            raise io.UnsupportedOperation("an archive is never read as a whole")
+        data, self._head = self._head[:size], self._head[size:]
+        while len(data) < size and (more := self._rest.read(size - len(data))):
+            self._count(len(more))
+            data += more
+        return data
+
+    def rewound(self) -> Readable | None:
+        """Return the file itself, at its start, if it can be sought in."""
+        if self._seekable:
+            self._rest.seek(0)
+            return self._rest
+        return None
+
+    def peek(self) -> bytes:
+        """Return the first bytes of what is left without consuming them."""
+        if len(self._head) < HEAD_BYTES:
+            self._head = self.read(HEAD_BYTES)
+        return self._head[:HEAD_BYTES]
+
+
+class CountingReader(io.RawIOBase):
+    """A file that tells how far it has been read."""
+
+    def __init__(self, file: IO[bytes], advance: Callable[[int], object]):
+        """Call `advance` with the number of bytes after each read."""
+        super().__init__()
+        self._file, self._advance = file, advance
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Seek in the file."""
+        return self._file.seek(offset, whence)
+
+    def read(self, size: int = -1) -> bytes:
+        """Read like the file, and report it."""
+        data = self._file.read(size)
+        self._advance(len(data))
+        return data
+
 
 #: Largest encoded member that is read, in bytes.
 MAX_MEMBER_BYTES = 256 * 1024 * 1024

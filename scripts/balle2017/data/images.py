@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from balle2017.data.store import centre_crop
 from balle2017.errors import BadImageError, InputError, NotAnImageError
 
 #: File names that are taken for pictures when a folder is listed.
@@ -199,3 +200,43 @@ def list_images(folder: Path) -> list[Path]:
             f"{folder} holds no image (looked for {', '.join(sorted(EXTENSIONS))} by name)"
         )
     return found
+
+
+class PictureFolder:
+    """The pictures directly in a folder, decoded one at a time when they are asked for.
+
+    Attributes:
+        folder: where they lie.
+    """
+
+    def __init__(self, folder: Path):
+        """List the folder; see `list_images` for what it raises."""
+        self.folder = folder
+        self._paths = list_images(folder)
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self._paths)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield the pictures by name, uint8 [height, width, 3]; see `read_image`."""
+        return map(read_image, self._paths)
+
+
+def load_image_paths(folder: Path) -> list[Path]:
+    """Return the pictures directly in a folder, sorted by name."""
+    return list_images(folder)
+
+
+def preprocess_image(path: Path, patch_size: int) -> np.ndarray:
+    """Read a picture and return its centre crop, uint8 [patch_size, patch_size, 3].
+
+    Raises:
+        InputError: the picture is smaller than the patch.
+        BadImageError: it cannot be read.
+    """
+    pixels = read_image(path)
+    height, width, _ = pixels.shape
+    if min(height, width) < patch_size:
+        raise InputError(f"{path} is {width}x{height}, smaller than the patch size {patch_size}")
+    return centre_crop(pixels, patch_size)

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from balle2017.data.images import list_images, read_image
-from balle2017.data.preparation import uniform
-from balle2017.data.store import pixel_hash
+from balle2017.data.store import pixel_hash, uniform
 from balle2017.errors import InputError
 from balle2017.files import read_table, sha256_file, write_json, write_table
 
-#: Share of the images that validate.
-DEFAULT_VAL_SPLIT = 0.1
 LIST_COLUMNS = ["name", "pixel_hash", "width", "height", "shard", "offset"]
 
 

@@ -6,6 +6,7 @@ the other) and `dataset.json` (counts and the manifest's hash, written last: a
 folder without it is not a dataset).
 """
 
+import hashlib
 import os
 import resource
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,6 +36,9 @@ MANIFEST_COLUMNS = [
 #: What `ImageStore` reads of a list of images.
 STORE_COLUMNS = ["name", "width", "height", "shard", "offset"]
 
+#: Share of a dataset's images that validate where nobody says otherwise.
+DEFAULT_VAL_SPLIT = 0.1
+
 #: A new shard is begun once the current one is larger than this, in bytes.
 SHARD_BYTES = 256 * 1024 * 1024
 
@@ -49,6 +53,19 @@ def pixel_hash(pixels: np.ndarray) -> str:
     digest = xxhash.xxh3_128(f"{width}x{height}:".encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
+
+
+def uniform(seed: int, digest: str) -> float:
+    """Return a number in [0, 1) that depends on a seed and a hash alone."""
+    key = hashlib.sha256(f"{seed}:{digest}".encode()).digest()
+    return int.from_bytes(key[:8], "big") / 2**64
+
+
+def centre_crop(image: np.ndarray, patch_size: int) -> np.ndarray:
+    """Return the central [patch_size, patch_size, 3] of an image at least that large."""
+    height, width, _ = image.shape
+    y, x = (height - patch_size) // 2, (width - patch_size) // 2
+    return image[y : y + patch_size, x : x + patch_size]
 
 
 class ShardWriter:

@@ -7,8 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from balle2017.data.archives import NO_PICTURE
-from balle2017.data.extraction import extract_archives
-from balle2017.data.preparation import ExtractSettings
+from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.data.store import STORE_COLUMNS, ImageStore
 from balle2017.errors import InputError
 from balle2017.files import file_name, read_table, write_table

@@ -1,13 +1,157 @@
-"""The fully factorized prior over the latents (paper, section 3)."""
+"""The fully factorized prior over the latents (paper, section 3), and their rate.
+
+The cumulative distribution of a channel is the logistic function of a small network
+(Ballé et al., "Variational image compression with a scale hyperprior", appendix 6.1):
+z = matrix h + bias, h = z + factor * tanh(z), with 3, 3 and 1 units as in
+`tfc.DeepFactorized`; the last layer's z is the logit. The three units are too few for
+matrix products: here every layer is a sum of three terms in one pass, and the
+gradient computes z anew instead of reading it.
+
+Shapes: a value [channels, n]; units [channels, k, 2, n], for values + 1/2 and
+values - 1/2; a matrix [channels, outputs, inputs]; bias and factor [channels, k, 1].
+"""
 
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from balle2017.model.rate import PARAMETERS, nats
+from balle2017.model.fused import plain_and_compiled
+
+#: Parameters in the order of `nats`.
+PARAMETERS = (
+    *("matrix_0", "bias_0", "factor_0"),
+    *("matrix_1", "bias_1", "factor_1"),
+    *("matrix_2", "bias_2"),
+)
+
+
+def _sides(values: tf.Tensor) -> tf.Tensor:
+    return values[:, None, None] + tf.constant([[0.5], [-0.5]])
+
+
+def _linear(h: tf.Tensor, matrix: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    terms = [matrix[:, :, k, None, None] * h[:, k, None] for k in range(matrix.shape[2])]
+    return tf.add_n(terms) + bias[..., None]
+
+
+def _linear_gradient(dz: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+    return tf.add_n([matrix[:, j, :, None, None] * dz[:, j, None] for j in range(matrix.shape[1])])
+
+
+def _layer(h: tf.Tensor, matrix: tf.Tensor, bias: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    z = _linear(h, matrix, bias)
+    return z + factor[..., None] * tf.math.tanh(z)
+
+
+def _z_gradient(
+    above: tf.Tensor,
+    matrix_above: tf.Tensor,
+    h: tf.Tensor,
+    matrix: tf.Tensor,
+    bias: tf.Tensor,
+    factor: tf.Tensor,
+) -> tf.Tensor:
+    """Return dz of a layer with input h, from the dz of the layer above."""
+    tanh = tf.math.tanh(_linear(h, matrix, bias))
+    return _linear_gradient(above, matrix_above) * (1 + factor[..., None] * (1 - tanh * tanh))
+
+
+def _factor_gradient(
+    above: tf.Tensor, matrix_above: tf.Tensor, h: tf.Tensor, matrix: tf.Tensor, bias: tf.Tensor
+) -> tf.Tensor:
+    """Return what the gradient of a layer's factor is the sum of."""
+    return _linear_gradient(above, matrix_above) * tf.math.tanh(_linear(h, matrix, bias))
+
+
+def _nats(h: tf.Tensor, matrix: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    logits = _linear(h, matrix, bias)
+    upper, lower = logits[:, 0, 0], logits[:, 0, 1]
+    # With s the logistic function, s(u) - s(l) = s(u) s(-l) (1 - exp(l - u)): no
+    # difference of nearly equal numbers in either tail.
+    nats = tf.nn.softplus(-upper) + tf.nn.softplus(lower)
+    return nats - tf.math.log(-tf.math.expm1(lower - upper))
+
+
+def _logit_gradient(
+    dnats: tf.Tensor, h: tf.Tensor, matrix: tf.Tensor, bias: tf.Tensor
+) -> tf.Tensor:
+    logits = _linear(h, matrix, bias)
+    # One formula for both sides, with the sign turned on the upper one.
+    sign = tf.constant([[-1.0], [1.0]])
+    difference = sign * (logits - tf.reverse(logits, [2]))
+    slope = tf.math.sigmoid(sign * logits) + 1 / tf.math.expm1(-difference)
+    return dnats[:, None, None] * sign * slope
+
+
+_PASSES = plain_and_compiled(
+    {
+        "sides": _sides,
+        "first_layer": lambda values, *layer: _layer(_sides(values), *layer),
+        "layer": _layer,
+        "nats": _nats,
+        "dlogits": _logit_gradient,
+        "dz": _z_gradient,
+        "dfactor": _factor_gradient,
+        "first_dz": lambda dz, above, values, *layer: _z_gradient(
+            dz, above, _sides(values), *layer
+        ),
+        "first_dfactor": lambda dz, above, values, *layer: _factor_gradient(
+            dz, above, _sides(values), *layer
+        ),
+        "dvalues": lambda dz, matrix: tf.reduce_sum(_linear_gradient(dz, matrix), (1, 2)),
+    }
+)
+
+
+def _sum(units: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(units, (2, 3))[..., None]
+
+
+def _matrix_gradient(dz: tf.Tensor, h: tf.Tensor) -> tf.Tensor:
+    rows = [tf.reshape(x, (x.shape[0], x.shape[1], -1)) for x in (dz, h)]
+    return tf.linalg.matmul(rows[0], rows[1], transpose_b=True)
+
+
+def nats(values: tf.Tensor, parameters: list[tf.Tensor], fused: bool) -> tf.Tensor:
+    """Return -log of the probability of each value plus or minus 1/2.
+
+    Args:
+        values: float32 [channels, n], n may be unknown.
+        parameters: those of `PARAMETERS`, matrices positive.
+        fused: compile the elementwise passes.
+
+    Returns:
+        float32 [channels, n].
+    """
+    passes = _PASSES[fused]
+
+    @tf.custom_gradient
+    def apply(values: tf.Tensor, *parameters: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+        first, second, last = parameters[:3], parameters[3:6], parameters[6:]
+        h_0 = passes["first_layer"](values, *first)
+        h_1 = passes["layer"](h_0, *second)
+
+        def grad(dnats: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            dz_2 = passes["dlogits"](dnats, h_1, *last)
+            dz_1 = passes["dz"](dz_2, last[0], h_0, *second)
+            dfactor_1 = passes["dfactor"](dz_2, last[0], h_0, *second[:2])
+            dz_0 = passes["first_dz"](dz_1, second[0], values, *first)
+            dfactor_0 = passes["first_dfactor"](dz_1, second[0], values, *first[:2])
+            return (
+                passes["dvalues"](dz_0, first[0]),
+                *(_matrix_gradient(dz_0, passes["sides"](values)), _sum(dz_0), _sum(dfactor_0)),
+                *(_matrix_gradient(dz_1, h_0), _sum(dz_1), _sum(dfactor_1)),
+                *(_matrix_gradient(dz_2, h_1), _sum(dz_2)),
+            )
+
+        return passes["nats"](h_1, *last), grad
+
+    return apply(values, *parameters)
+
 
 # Bits of the range coder's probabilities.
 _RANGE_CODER_PRECISION = 16

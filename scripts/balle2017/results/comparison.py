@@ -15,10 +15,9 @@ from balle2017.errors import InputError
 from balle2017.files import atomic_path
 from balle2017.results.aggregation import collect
 from balle2017.results.conventional import CODECS, ImageCodec
-from balle2017.results.curves import IDENTITY, curve_names
-from balle2017.results.frames import read_frame
 from balle2017.results.metrics import luma, psnr
 from balle2017.results.style import curve_label
+from balle2017.results.tables import IDENTITY, curve_names, read_frame
 
 #: Codecs beside the model, at the quality whose file is nearest in size.
 OTHERS = ("jpeg", "webp")

@@ -7,9 +7,9 @@ import pandas as pd
 
 from balle2017.errors import InputError
 from balle2017.names import MODEL_CODEC
-from balle2017.results.curves import curve_names, is_model
 from balle2017.results.published import LABELS as PUBLISHED_LABELS
 from balle2017.results.style import AXES, curve_label, curve_styles, save_figure
+from balle2017.results.tables import curve_names, is_model
 
 #: Published curves to draw, with their dashes: those of codecs that are not measured here.
 _PUBLISHED = {"factorized_prior": "--", "hyperprior": ":", "bpg444": "-."}

@@ -8,8 +8,7 @@ import pandas as pd
 
 from balle2017.decibel import ms_ssim_db
 from balle2017.results.aggregation import BD_COLUMNS, BD_METRICS, bd_delta, bd_text
-from balle2017.results.curves import curves, is_model
-from balle2017.results.frames import read_frame
+from balle2017.results.tables import curves, is_model, read_frame
 
 #: What the figure calls them.
 LABELS = {

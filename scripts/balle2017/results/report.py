@@ -15,10 +15,10 @@ import pandas as pd
 from PIL import Image
 
 from balle2017.results.comparison import Comparison
-from balle2017.results.curves import curve_names, is_model
 from balle2017.results.plotting import rate_limit
 from balle2017.results.published import LABELS as PUBLISHED_LABELS
 from balle2017.results.style import AXES, curve_label, curve_styles
+from balle2017.results.tables import curve_names, is_model
 
 _GREY = "#777777"
 

@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib as mpl
 
 from balle2017.files import atomic_path
-from balle2017.results.curves import is_model, widths_and_seed
+from balle2017.results.tables import is_model, widths_and_seed
 
 mpl.use("agg")
 

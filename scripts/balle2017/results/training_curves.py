@@ -6,8 +6,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from balle2017.errors import InputError
-from balle2017.results.frames import read_frame
 from balle2017.results.style import line_style, save_figure
+from balle2017.results.tables import read_frame
 
 _COLUMNS = ["step", "loss", "bpp", "val_loss", "val_bpp", "val_psnr"]
 _PANELS = {

@@ -1,9 +1,18 @@
 """Training patches as a pure function of (seed, step)."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from balle2017.data.store import ImageStore
+from balle2017.data.store import ImageStore, centre_crop
 from balle2017.errors import InputError
+from balle2017.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 # Domains of the counter-based generator, so that no two uses share a stream.
 _ORDER, _CROP = 0, 1
@@ -78,14 +87,38 @@ class PatchSampler:
         return patches
 
 
-def centre_crop(image: np.ndarray, patch_size: int) -> np.ndarray:
-    """Return the central [patch_size, patch_size, 3] of an image at least that large."""
-    height, width, _ = image.shape
-    y, x = (height - patch_size) // 2, (width - patch_size) // 2
-    return image[y : y + patch_size, x : x + patch_size]
-
-
 def centre_patches(store: ImageStore, patch_size: int) -> np.ndarray:
     """Return the centre crop of every picture, uint8 [n, patch_size, patch_size, 3]."""
     check_sizes(store, patch_size)
     return np.stack([centre_crop(store[index], patch_size) for index in range(len(store))])
+
+
+def create_train_val_datasets(
+    train_list: Path, val_list: Path, settings: TrainingSettings, start_step: int = 0
+) -> tuple[tf.data.Dataset, np.ndarray]:
+    """Return the training input from `start_step` on, and the validation patches.
+
+    Returns:
+        A dataset of (step int64, patches uint8 [batch, patch, patch, 3]) that ends
+        with the last step of the run, and the centre crops of the validation
+        images, uint8 [n, patch, patch, 3].
+    """
+    import tensorflow as tf
+
+    sampler = PatchSampler(
+        ImageStore(train_list),
+        settings.patch_size,
+        settings.batch_size,
+        settings.patches_per_image,
+        settings.seed,
+        settings.flip,
+    )
+    shape = (settings.batch_size, settings.patch_size, settings.patch_size, 3)
+
+    def load(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        patches = tf.numpy_function(sampler.batch, [step], tf.uint8, stateful=False)
+        return step, tf.ensure_shape(patches, shape)
+
+    steps = tf.data.Dataset.range(start_step, settings.total_steps)
+    train = steps.map(load, num_parallel_calls=1, deterministic=True).prefetch(4)
+    return train, centre_patches(ImageStore(val_list), settings.patch_size)

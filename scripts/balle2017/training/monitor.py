@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from balle2017.data.progress import LOG_INTERVAL
 from balle2017.decibel import psnr_db
 from balle2017.model.loss import RateDistortion
+from balle2017.progress import LOG_INTERVAL
 
 _LONGEST_INTERVAL = 600.0  # seconds
 _SCALARS = ("loss", "bpp", "mse", "psnr")

@@ -4,14 +4,12 @@ import dataclasses
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from balle2017.data.images import list_images, read_image
-from balle2017.data.stage import create_train_val_datasets
 from balle2017.decibel import psnr_db
 from balle2017.errors import DivergedError, InputError, Interrupted
 from balle2017.files import write_json, write_table
@@ -19,8 +17,9 @@ from balle2017.model import runtime
 from balle2017.model.files import TrainedModel, load_model, save_model
 from balle2017.model.find import nearest_model
 from balle2017.model.network import Balle2017FactorizedPrior
-from balle2017.training import gpus, locking
 from balle2017.training.callbacks import ImageLoggingCallback, KeepLastNCheckpoints
+from balle2017.training.claims import claimed_folder, claimed_gpu
+from balle2017.training.input import create_train_val_datasets
 from balle2017.training.interruption import Termination, resume
 from balle2017.training.monitor import Monitor
 from balle2017.training.provenance import code_sha256, data_record, machine_record
@@ -73,7 +72,7 @@ def train(
         Interrupted: SIGTERM or SIGINT; a checkpoint was written.
     """
     monitor = Monitor(options.save_dir, log)
-    with locking.claimed(options.checkpoint_dir), gpus.claimed(settings.device, monitor.line):
+    with claimed_folder(options.checkpoint_dir), claimed_gpu(settings.device, monitor.line):
         device = runtime.configure(settings.threads, settings.device, settings.seed)
         policy = runtime.resolve_policy(settings.precision_policy, device)
         monitor.line(f"device: {device}, {settings.threads} thread(s), precision {policy}")
@@ -115,7 +114,6 @@ class _Run:
         for path in (train_list, val_list):
             if not Path(path).is_file():
                 raise InputError(f"image list {path} does not exist")
-        self.test_images = [] if options.test_dir is None else list_images(options.test_dir)
         self.fingerprint = dataclasses.asdict(settings) | {
             "precision_policy": policy,
             "code_sha256": code_sha256(Path(__file__)),
@@ -297,15 +295,13 @@ class _Run:
 
     def _test(self) -> dict:
         """Return the result of the best weights on the test images, or on the validation."""
-        if self.test_images:
-            source, count = str(self.options.test_dir), len(self.test_images)
-            pictures: Iterable[np.ndarray] = (read_image(path) for path in self.test_images)
-        else:
-            source, count, pictures = "validation", len(self.val_patches), self.val_patches
+        tested = self.options.test_pictures
+        source = "validation" if tested is None else str(tested.folder)
+        pictures = self.val_patches if tested is None else tested
         result = self.trainer.test(pictures)
         return {
             "images": source,
-            "count": count,
+            "count": len(pictures),
             "loss": float(result.loss),
             "bpp": float(result.bpp),
             "mse": float(result.mse),
@@ -338,7 +334,7 @@ class _Run:
             **machine_record(self.device),
         }
         write_json(options.save_dir / "run.json", record)
-        images = test["images"] if self.test_images else "the validation"
+        images = test["images"] if options.test_pictures else "the validation"
         self.monitor.line(
             f"model of epoch {best['epoch']}: loss {test['loss']:.4f}, {test['bpp']:.4f} bpp, "
             f"{test['psnr']:.2f} dB on {test['count']} image(s) of {images}; "

@@ -7,10 +7,12 @@ the config schema to it.
 import argparse
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Protocol, get_args, get_type_hints
+
+import numpy as np
 
 from balle2017.errors import InputError
 
@@ -19,6 +21,16 @@ DEVICES = ("auto", "cpu", "gpu")
 INITIALIZATIONS = ("random", "cosine")
 SCHEDULES = ("constant", "cosine")
 QUANTIZATIONS = ("noise", "mixed")
+
+
+class Pictures(Protocol):
+    """Pictures of a folder, of any size, uint8 [height, width, 3]."""
+
+    folder: Path
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -38,8 +50,7 @@ class RunOptions:
         export_epochs: epochs whose model is exported too, to save_dir/snapshots/.
         log_images_every: epochs between saved reconstructions, 0: never.
         num_images_to_log: how many pictures each time.
-        test_dir: pictures of any size that the finished model is tested on; none:
-            the validation patches.
+        test_pictures: that the finished model is tested on; none: the validation patches.
     """
 
     save_dir: Path
@@ -51,7 +62,7 @@ class RunOptions:
     export_epochs: Sequence[int] = ()
     log_images_every: int = 5
     num_images_to_log: int = 4
-    test_dir: Path | None = None
+    test_pictures: Pictures | None = None
 
 
 def _setting(default: Any, text: str, **extra: Any) -> Any:

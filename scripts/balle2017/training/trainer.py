@@ -18,8 +18,7 @@ from balle2017.model.network import STRIDE, Balle2017FactorizedPrior
 from balle2017.model.packing import rounded_weights
 from balle2017.model.tensors import save_tensors
 from balle2017.training.callbacks import EarlyStopping
-from balle2017.training.loss_scale import LossScale
-from balle2017.training.optimizer import Adam
+from balle2017.training.optimizer import Adam, LossScale
 from balle2017.training.settings import TrainingSettings
 
 # Steps between two updates of the running average of the weights.

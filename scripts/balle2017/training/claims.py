@@ -1,4 +1,4 @@
-"""Which GPU a process trains on, where several processes share a machine.
+"""What one process holds alone: the folder it trains in, and its GPU.
 
 Snakemake counts GPUs and assigns none. Here a process takes the first that is free, by
 a lock that the system gives back when the process ends, however it ends. Where SLURM
@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
+from balle2017.errors import InputError
 from balle2017.files import file_name
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -34,7 +35,7 @@ def _installed() -> list[str]:
     return done.stdout.split() if done.returncode == 0 else []
 
 
-def find() -> dict[str, str]:
+def find_gpus() -> dict[str, str]:
     """Return the GPUs this process may use: their unique names, by what CUDA calls them.
 
     CUDA_VISIBLE_DEVICES chooses among them, by number or by name, as CUDA reads it:
@@ -68,7 +69,7 @@ def _lock(name: str) -> FileLock:
 
 
 @contextmanager
-def claimed(device: str, log: Callable[[str], None]) -> Iterator[None]:
+def claimed_gpu(device: str, log: Callable[[str], None]) -> Iterator[None]:
     """Hold a GPU that no other process of this user trains on; wait until there is one.
 
     Sets CUDA_VISIBLE_DEVICES, so it comes before TensorFlow looks for devices. Does
@@ -78,7 +79,7 @@ def claimed(device: str, log: Callable[[str], None]) -> Iterator[None]:
         device: the setting: "auto", "cpu" or "gpu".
         log: takes a line about the GPU taken, or about the wait.
     """
-    gpus = {} if device == "cpu" else find()
+    gpus = {} if device == "cpu" else find_gpus()
     if not gpus or ("SLURM_JOB_ID" in os.environ and len(gpus) == 1):
         yield
         return
@@ -111,3 +112,20 @@ def _take(gpus: dict[str, str], log: Callable[[str], None]) -> tuple[str, FileLo
             log(f"all GPUs are taken ({', '.join(gpus)}); waiting for one")
             waiting = True
         time.sleep(_POLL_SECONDS)
+
+
+def claimed_folder(folder: Path) -> AcquireReturnProxy:
+    """Hold a folder until the `with` block that takes this ends.
+
+    The process that holds it may claim it again. However it ends, the system gives
+    the lock back.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock", is_singleton=True)
+    try:
+        return lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"another process is training in {folder}") from None

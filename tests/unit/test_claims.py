@@ -5,15 +5,15 @@ import subprocess
 import sys
 
 import pytest
-from balle2017.training import gpus
+from balle2017.training import claims
 from helpers import ROOT, pretend_gpus
 
 NAMES = ["GPU-aaaa-1", "GPU-bbbb-2"]
 
 HOLD = """
 import os, sys
-from balle2017.training import gpus
-with gpus.claimed("auto", lambda line: print(line, flush=True)):
+from balle2017.training import claims
+with claims.claimed_gpu("auto", lambda line: print(line, flush=True)):
     print("has", os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
     sys.stdin.read()
 """
@@ -82,7 +82,7 @@ def test_processes_get_different_gpus_and_the_third_waits(killed):
 def test_the_choice_of_the_user_holds(monkeypatch, visible, found):
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert gpus.find() == found
+    assert claims.find_gpus() == found
 
 
 def test_a_number_and_a_name_are_the_same_gpu(monkeypatch):
@@ -90,7 +90,7 @@ def test_a_number_and_a_name_are_the_same_gpu(monkeypatch):
     assert holder.line() == f"took GPU {NAMES[0]} of {', '.join(NAMES)}"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     lines = []
-    with gpus.claimed("gpu", lines.append):
+    with claims.claimed_gpu("gpu", lines.append):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
     assert lines == ["took GPU 1 of 0, 1"]
@@ -99,11 +99,11 @@ def test_a_number_and_a_name_are_the_same_gpu(monkeypatch):
 
 def test_slurm_jobs_of_one_gpu_and_the_cpu_are_left_alone(monkeypatch):
     lines = []
-    with gpus.claimed("cpu", lines.append):
+    with claims.claimed_gpu("cpu", lines.append):
         assert "CUDA_VISIBLE_DEVICES" not in os.environ
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    with gpus.claimed("auto", lines.append):
+    with claims.claimed_gpu("auto", lines.append):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
     assert lines == []
 
@@ -113,7 +113,7 @@ def test_the_gpus_of_an_allocation_are_shared_out(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     holder = Holder()
     assert holder.line() == "took GPU 0 of 0, 1"
-    with gpus.claimed("auto", lambda line: None):
+    with claims.claimed_gpu("auto", lambda line: None):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
     holder.end()
 
@@ -121,4 +121,4 @@ def test_the_gpus_of_an_allocation_are_shared_out(monkeypatch):
 @pytest.mark.parametrize("script", ["#!/bin/sh\nexit 9\n", "no program"])
 def test_a_driver_that_fails_means_no_gpus(machine, script):
     machine.write_text(script)
-    assert gpus.find() == {}
+    assert claims.find_gpus() == {}
