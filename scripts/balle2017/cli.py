@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from balle2017.errors import BadImageError, DamagedFileError, InputError, Interrupted, WorkError
+from balle2017.errors import DamagedFileError, InputError, Interrupted, WorkError
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,7 +42,7 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
     prog = Path(sys.argv[0]).name
     try:
         status = main(None) or 0
-    except (BadImageError, DamagedFileError, InputError, WorkError, Interrupted) as error:
+    except (DamagedFileError, InputError, WorkError, Interrupted) as error:
         kind = "interrupted" if isinstance(error, Interrupted) else "error"
         print(f"{prog}: {kind}: {error}", file=sys.stderr)
         status = error.exit_status

@@ -23,23 +23,6 @@ class Interrupted(Exception):  # noqa: N818 - an interruption is not an error
     exit_status = 3
 
 
-class BadImageError(Exception):
-    """One image cannot be used; the message is the reason in words.
-
-    Attributes:
-        status: of its row in a manifest.
-    """
-
-    exit_status = 2
-    status = "rejected"
-
-
-class NotAnImageError(BadImageError):
-    """A file is no image at all."""
-
-    status = "skipped"
-
-
 class DamagedFileError(Exception):
     """A file fails its own checksum or structure; the message says how."""
 

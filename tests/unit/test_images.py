@@ -3,7 +3,8 @@ import io
 import numpy as np
 import pytest
 from balle2017.data.images import decode_image, list_images, list_test_images, read_image, read_size
-from balle2017.errors import BadImageError, InputError
+from balle2017.data.reasons import BadImageError
+from balle2017.errors import InputError
 from helpers import make_picture
 from PIL import Image
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from balle2017.data.images import EXTENSIONS
-from balle2017.errors import BadImageError, DamagedFileError, InputError, WorkError
+from balle2017.data.reasons import BadImageError
+from balle2017.errors import DamagedFileError, InputError, WorkError
 
 # A folder may have a dot in its name, but hardly these.
 _FILES = EXTENSIONS | {".b17"}

@@ -17,7 +17,8 @@ import tensorflow_compression as tfc
 from balle2017.coding.bitstream import MAX_SIDE, Bitstream
 from balle2017.coding.tiles import Span, split_plane
 from balle2017.data.images import MAX_PIXELS
-from balle2017.errors import BadImageError, DamagedFileError, WorkError
+from balle2017.data.reasons import Reason, refuse
+from balle2017.errors import DamagedFileError, WorkError
 from balle2017.model.files import load_model
 from balle2017.model.find import model_beside
 from balle2017.model.loss import to_uint8
@@ -80,7 +81,7 @@ class Codec:
         """
         height, width, _ = pixels.shape
         if max(height, width) > MAX_SIDE:
-            raise BadImageError(f"{width}x{height} is too large: at most {MAX_SIDE} pixels a side")
+            raise refuse(Reason.LONG_SIDE, width=width, height=height, max_side=MAX_SIDE)
         shape = latent_shape(height, width)
         latents = np.empty((1, *shape, self._channels), np.float32)
 

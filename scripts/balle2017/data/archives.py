@@ -24,6 +24,7 @@ from typing import IO, Any, Self
 
 import zstandard
 
+from balle2017.data.reasons import Reason, Refusal
 from balle2017.errors import InputError
 
 #: As many bytes tell what a file is: a tar's header.
@@ -107,9 +108,6 @@ MAX_MEMBER_BYTES = 256 * 1024 * 1024
 #: How many archives may be nested in one another.
 MAX_DEPTH = 4
 
-#: Reasons of members that are no picture lost.
-NO_PICTURE = ("hidden file", "not a regular file")
-
 # An archive may expand to this many times its size, and a gigabyte more.
 MAX_EXPANSION = 100
 _EXPANSION_ALLOWANCE = 1 << 30
@@ -155,12 +153,12 @@ class Member:
         name: path inside the source, in printable characters; nested archives
             are joined by "/".
         data: the file's bytes, or None where it is not handed over.
-        reason: why it is not, in words; empty otherwise.
+        refusal: why it is not; None otherwise.
     """
 
     name: str
     data: bytes | None
-    reason: str = ""
+    refusal: Refusal | None = None
 
 
 class _StrictTarInfo(tarfile.TarInfo):
@@ -207,7 +205,7 @@ def printable(name: str) -> str:
     )
 
 
-def _reason(error: Exception) -> str:
+def _problem(error: Exception) -> str:
     """Say what is wrong with an archive; raise what is wrong with the machine."""
     # The decompressors raise OSError without a number for damaged data.
     if isinstance(error, OSError) and error.errno is not None:
@@ -240,19 +238,21 @@ class _Walker:
         head = stream.peek()
         if kind := self.archive_kind(head):
             if depth > MAX_DEPTH:
-                yield Member(name, None, f"archives nested more than {MAX_DEPTH} deep")
+                yield Member(name, None, Refusal(Reason.DEEP_ARCHIVE, {"limit": MAX_DEPTH}))
                 return
             try:
                 yield from self.archive(kind, stream, f"{name}/", depth)
             except (*_DAMAGE, OSError) as error:
-                yield Member(name, None, f"damaged archive: {_reason(error)}")
+                yield Member(
+                    name, None, Refusal(Reason.DAMAGED_ARCHIVE, {"problem": _problem(error)})
+                )
             return
         if _is_hidden(name):
-            yield Member(name, None, "hidden file")
+            yield Member(name, None, Refusal(Reason.HIDDEN))
             return
         data = stream.read(MAX_MEMBER_BYTES + 1)
         if len(data) > MAX_MEMBER_BYTES:
-            yield Member(name, None, f"larger than {MAX_MEMBER_BYTES} bytes")
+            yield Member(name, None, Refusal(Reason.LARGE_FILE, {"limit": MAX_MEMBER_BYTES}))
             return
         yield Member(name, data)
 
@@ -299,7 +299,7 @@ class _Walker:
                 if info.isdir():
                     continue
                 if not info.isreg():
-                    yield Member(name, None, "not a regular file")
+                    yield Member(name, None, Refusal(Reason.NOT_REGULAR))
                 else:
                     content = tar.extractfile(info)
                     assert content is not None, "of a regular file"
@@ -324,15 +324,17 @@ class _Walker:
                     continue
                 name = prefix + printable(info.filename)
                 if info.flag_bits & 1:
-                    yield Member(name, None, "encrypted")
+                    yield Member(name, None, Refusal(Reason.ENCRYPTED))
                 elif stat.S_ISLNK(info.external_attr >> 16):
-                    yield Member(name, None, "not a regular file")
+                    yield Member(name, None, Refusal(Reason.NOT_REGULAR))
                 else:
                     try:
                         with archive.open(info) as member:
                             yield from self.file(name, Stream(member, self._count), depth + 1)
                     except (*_DAMAGE, OSError) as error:
-                        yield Member(name, None, f"damaged: {_reason(error)}")
+                        yield Member(
+                            name, None, Refusal(Reason.DAMAGED_MEMBER, {"problem": _problem(error)})
+                        )
 
     def folder(self, folder: Path) -> Iterator[Member]:
         """Hand over the files below a folder, one subfolder after the other."""
@@ -344,18 +346,18 @@ class _Walker:
             for path in (Path(parent) / name for name in sorted(files + links)):
                 name = printable(path.relative_to(folder).as_posix())
                 if not path.is_file():
-                    yield Member(name, None, "not a regular file")
+                    yield Member(name, None, Refusal(Reason.NOT_REGULAR))
                 elif path.is_symlink() and not path.resolve().is_relative_to(root):
-                    yield Member(name, None, "a link that leads out of the folder")
+                    yield Member(name, None, Refusal(Reason.OUTSIDE_LINK))
                 else:
                     try:
                         with open(path, "rb") as file:
                             yield from self.file(name, Stream(file), 1)
                     except PermissionError:
-                        yield Member(name, None, "not readable")
+                        yield Member(name, None, Refusal(Reason.NOT_READABLE))
         for error in closed:
             name = printable(Path(error.filename).relative_to(folder).as_posix())
-            yield Member(f"{name}/", None, "not readable")
+            yield Member(f"{name}/", None, Refusal(Reason.NOT_READABLE))
 
 
 def source_size(source: Path) -> int:
@@ -414,4 +416,4 @@ def iterate_members(
             f"{source} expands to more than {MAX_EXPANSION} times its size; it looks like a bomb"
         ) from None
     except (*_DAMAGE, OSError) as error:
-        raise InputError(f"{source} is damaged or cut short: {_reason(error)}") from None
+        raise InputError(f"{source} is damaged or cut short: {_problem(error)}") from None

@@ -1,5 +1,6 @@
 """From archives to a dataset: one streaming pass, in constant memory."""
 
+import dataclasses
 import errno
 import hashlib
 import heapq
@@ -21,8 +22,9 @@ from PIL import Image
 
 from balle2017.data.archives import Member, iterate_members, source_size
 from balle2017.data.images import MAX_PIXELS, decode_image, read_size
+from balle2017.data.reasons import BadImageError, Reason, Refusal, Status
 from balle2017.data.store import MANIFEST_COLUMNS, ShardWriter, pixel_hash, uniform
-from balle2017.errors import BadImageError, InputError, WorkError
+from balle2017.errors import InputError, WorkError
 from balle2017.files import sha256_file, write_json, write_table
 from balle2017.progress import ByteProgress
 
@@ -95,13 +97,22 @@ class Prepared:
     pixels: np.ndarray | None = None
 
 
+Row = dict[str, Any]
+
+
+def _refused(refusal: Refusal) -> Row:
+    """Return the columns of a manifest that say why a file is not used."""
+    reason = refusal.reason
+    return {"status": reason.status, "code": reason.name.lower(), "reason": str(refusal)}
+
+
 def prepare(data: bytes, settings: ExtractSettings) -> Prepared:
     """Decode, check and scale one encoded picture."""
-    row: dict[str, Any] = {"sha256": hashlib.sha256(data).hexdigest(), "status": "rejected"}
+    row: Row = {"sha256": hashlib.sha256(data).hexdigest()}
     try:
         pixels, row["mode"] = decode_image(data, settings.max_pixels, settings.min_size)
     except BadImageError as error:
-        return Prepared(row | {"status": error.status, "reason": str(error)})
+        return Prepared(row | _refused(error.refusal))
     # Of the picture as it came, so that a test picture is known after scaling too.
     digest = pixel_hash(pixels)
     row["scale"] = 1
@@ -111,23 +122,20 @@ def prepare(data: bytes, settings: ExtractSettings) -> Prepared:
     if settings.max_saturated is not None:
         share = float(np.mean((pixels == 0) | (pixels == 255)))
         if share > settings.max_saturated:
-            return Prepared(row | {"reason": f"saturated: {share:.0%} of the samples"})
+            return Prepared(row | _refused(Refusal(Reason.SATURATED, {"share": share})))
     if settings.min_deviation is not None:
         deviation = float(pixels.std())
         if deviation < settings.min_deviation:
-            return Prepared(row | {"reason": f"flat: standard deviation {deviation:.1f}"})
-    row |= {"status": "accepted", "reason": "", "pixel_hash": digest}
+            return Prepared(row | _refused(Refusal(Reason.FLAT, {"deviation": deviation})))
+    row |= {"status": Status.ACCEPTED, "pixel_hash": digest}
     return Prepared(row, pixels)
-
-
-Row = dict[str, Any]
 
 
 def _walk(sources: list[Path], progress: ByteProgress, scratch: Path) -> Iterator[Member]:
     for source in sources:
         prefix = f"{source.name}:" if len(sources) > 1 else ""
         for member in iterate_members(source, progress.advance, scratch):
-            yield Member(prefix + member.name, member.data, member.reason)
+            yield dataclasses.replace(member, name=prefix + member.name)
 
 
 def _in_order(
@@ -181,7 +189,7 @@ class _Store:
         new = self._seen.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, row["name"]))
         if not new.rowcount:
             first = self._seen.execute("SELECT name FROM seen WHERE pixels = ?", (key,)).fetchone()
-            return row | {"status": "skipped", "reason": f"duplicate of {first[0]}"}
+            return row | _refused(Refusal(Reason.DUPLICATE, {"name": first[0]}))
         shard, offset = self.writer.append(prepared.pixels)
         return row | {"shard": shard, "offset": offset}
 
@@ -190,14 +198,16 @@ class _Store:
         self._seen.close()
 
 
+def _first_row(member: Member) -> Row:
+    """Return what a manifest has of a member before its bytes are examined."""
+    return {"name": member.name} | (_refused(member.refusal) if member.refusal else {})
+
+
 def _all_rows(
     members: Iterable[Member], store: _Store, settings: ExtractSettings, threads: int
 ) -> Iterator[Row]:
     """Yield the rows of all members, each picture decoded and stored."""
-    jobs = (
-        ({"name": member.name, "status": "skipped", "reason": member.reason}, member.data)
-        for member in members
-    )
+    jobs = ((_first_row(member), member.data) for member in members)
     for row, prepared in _in_order(jobs, settings, threads):
         yield row if prepared is None else store.add(row, prepared)
 
@@ -249,15 +259,15 @@ def _sampled_rows(
     spooled_rows = folder / "rows.jsonl"
     with open(spooled_rows, "w", encoding="utf-8") as file:
         for index, member in enumerate(members):
-            row: Row = {"name": member.name, "status": "skipped", "reason": member.reason}
+            row = _first_row(member)
             if member.data is not None:
                 try:
                     size = read_size(member.data, settings.max_pixels, settings.min_size)
                     row["width"], row["height"] = size
                     row["sha256"] = sample.offer({"name": member.name, "index": index}, member.data)
-                    row["reason"] = "not sampled"
+                    row |= _refused(Refusal(Reason.NOT_SAMPLED))
                 except BadImageError as error:
-                    row |= {"status": error.status, "reason": str(error)}
+                    row |= _refused(error.refusal)
             file.write(json.dumps(row) + "\n")
     sampled = {
         row["index"]: store.add({"name": row["name"]}, prepared)
@@ -307,13 +317,14 @@ def extract_archives(
         progress = ByteProgress(total, log)
         store = _Store(partial)
         counts: Counter[str] = Counter()
-        reasons: Counter[str] = Counter()
+        reasons: Counter[Reason] = Counter()
 
         def counted(rows: Iterable[Row]) -> Iterator[Row]:
             for row in rows:
                 counts[row["status"]] += 1
-                reasons[row["reason"].split(":")[0].split(" of ")[0]] += 1
-                if row["status"] == "accepted":
+                if code := row.get("code"):
+                    reasons[Reason[code.upper()]] += 1
+                else:
                     progress.count_image()
                 yield row
 
@@ -340,14 +351,14 @@ def extract_archives(
 
 
 def _check_counts(
-    sources: list[Path], counts: Counter, reasons: Counter, settings: ExtractSettings
+    sources: list[Path], counts: Counter, reasons: Counter[Reason], settings: ExtractSettings
 ) -> None:
     """Raise InputError where too little of the sources could be used."""
     names = ", ".join(map(str, sources))
-    images = counts["rejected"] + counts["accepted"] + reasons["not sampled"]
-    del reasons[""], reasons["not sampled"]
-    common = "; ".join(f"{number} {reason}" for reason, number in reasons.most_common(3))
-    if "smaller than min_size" in reasons:
+    images = counts["rejected"] + counts["accepted"] + reasons[Reason.NOT_SAMPLED]
+    del reasons[Reason.NOT_SAMPLED]
+    common = "; ".join(f"{number} {reason.heading}" for reason, number in reasons.most_common(3))
+    if Reason.BELOW_MIN_SIZE in reasons:
         common += f"; min_size is {settings.min_size}"
     if not counts["accepted"]:
         raise InputError(f"{names} holds no usable image ({common or 'it is empty'})")

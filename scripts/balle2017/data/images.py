@@ -10,8 +10,9 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from balle2017.data.reasons import BadImageError, Reason, Refusal, refuse
 from balle2017.data.store import centre_crop
-from balle2017.errors import BadImageError, InputError, NotAnImageError
+from balle2017.errors import InputError
 
 #: File names that are taken for pictures when a folder is listed.
 EXTENSIONS = frozenset(
@@ -69,7 +70,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         samples = np.rint(np.asarray(image, dtype=np.float64) / 257).astype(np.uint8)
         return Image.fromarray(samples).convert("RGB")
     if image.mode in ("I", "F"):
-        raise BadImageError("32-bit samples, whose range no file states")
+        raise refuse(Reason.UNKNOWN_RANGE)
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -87,29 +88,29 @@ def _displayed_size(image: Image.Image) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _opened(data: bytes | BinaryIO, max_pixels: int, min_size: int = 1) -> Iterator[Image.Image]:
-    """Open a picture, and say in words what is wrong with it."""
+    """Open a picture, and say what is wrong with it."""
     stream = io.BytesIO(data) if isinstance(data, bytes) else data
     try:
         with Image.open(stream, formats=_FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
-                raise BadImageError(
-                    f"over the pixel limit: {width}x{height} is more than {max_pixels} pixels"
+                raise refuse(
+                    Reason.OVER_PIXEL_LIMIT, width=width, height=height, max_pixels=max_pixels
                 )
             if min(width, height) < min_size:
                 width, height = _displayed_size(image)
-                raise BadImageError(f"smaller than min_size: {width}x{height}, {min_size} wanted")
+                raise refuse(Reason.BELOW_MIN_SIZE, width=width, height=height, min_size=min_size)
             yield image
     except UnidentifiedImageError:
-        raise NotAnImageError("not an image") from None
+        raise refuse(Reason.NOT_AN_IMAGE) from None
     except BadImageError:
         raise
     except Exception as error:  # the decoders raise whatever their data leads them to
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the machine's fault, not the picture's
         text = str(error).strip() or type(error).__name__
-        reason = "truncated" if "truncated" in text.lower() else "damaged image"
-        raise BadImageError(f"{reason}: {text.splitlines()[0]}") from None
+        reason = Reason.TRUNCATED if "truncated" in text.lower() else Reason.DAMAGED_IMAGE
+        raise refuse(reason, problem=text.splitlines()[0]) from None
 
 
 def read_size(
@@ -161,9 +162,10 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         with open(path, "rb") as file:
             return decode_image(file, max_pixels)[0]
     except BadImageError as error:
-        raise BadImageError(f"{path}: {error}") from None
+        raise BadImageError(error.refusal, path) from None
     except OSError as error:
-        raise BadImageError(f"{path}: {error.strerror}") from None
+        refusal = Refusal(Reason.OPEN_FAILED, {"problem": error.strerror})
+        raise BadImageError(refusal, path) from None
 
 
 def list_test_images(folder: Path) -> list[Path]:

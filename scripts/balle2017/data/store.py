@@ -26,6 +26,7 @@ MANIFEST_COLUMNS = [
     "height",
     "mode",
     "status",
+    "code",
     "reason",
     "scale",
     "pixel_hash",

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from balle2017.data.archives import NO_PICTURE
 from balle2017.data.extraction import ExtractSettings, extract_archives
+from balle2017.data.reasons import Reason
 from balle2017.data.store import STORE_COLUMNS, ImageStore
 from balle2017.errors import InputError
 from balle2017.files import file_name, read_table, write_table
+
+# Codes of members that are no picture lost.
+NO_PICTURE = (Reason.HIDDEN.name.lower(), Reason.NOT_REGULAR.name.lower())
 
 
 def unpack_test_images(archive: Path, out: Path) -> int:
@@ -34,7 +37,7 @@ def unpack_test_images(archive: Path, out: Path) -> int:
         manifest = read_table(work / "manifest.csv")
         for row in manifest:
             # Without a hash its bytes were never seen.
-            if not row["sha256"] and row["reason"] not in NO_PICTURE:
+            if not row["sha256"] and row["code"] not in NO_PICTURE:
                 raise InputError(f"{archive}: {row['name']}: {row['reason']}")
         accepted = (row for row in manifest if row["status"] == "accepted")
         rows = [{key: row[key] for key in STORE_COLUMNS} for row in accepted]
