@@ -12,16 +12,15 @@ from balle2017.model.convolution import (
     PixelsUp,
     Up,
     fourier_basis,
-    from_blocks,
-    to_blocks,
 )
 from balle2017.model.files import load_model
 from balle2017.model.find import find_model
-from balle2017.model.gdn import GDN
-from balle2017.model.loss import centre, compute_rate_distortion_loss, mean_squared_error, to_pixels
+from balle2017.model.gdn import GDN, gdn, inverse_gdn
+from balle2017.model.loss import compute_rate_distortion_loss, mean_squared_error
 from balle2017.model.network import Balle2017FactorizedPrior, latent_shape
 from balle2017.model.packing import unpack_weights
-from balle2017.model.prior import FactorizedPrior
+from balle2017.model.pixels import centre, from_blocks, to_blocks, to_pixels
+from balle2017.model.prior import PARAMETERS, FactorizedPrior, cumulative, nats
 from balle2017.model.tensors import load_tensors, save_tensors
 from helpers import ROOT
 
@@ -96,7 +95,7 @@ def test_shapes(tensorflow, size, latents):
     assert decoded.dtype == tensorflow.float32
 
 
-def tfc_layer(convolution, gdn):
+def tfc_layer(convolution, normalization):
     """Build tfc's default layer with the weights of ours, kernels turned by 180 degrees."""
     import tensorflow_compression as tfc
 
@@ -109,8 +108,10 @@ def tfc_layer(convolution, gdn):
         (size, size, filters, -1) if up else (size, size, -1, filters)
     )
     kernel = kernel.transpose(0, 1, 3, 2) if up else kernel
-    bias = getattr(gdn or convolution, "bias", None)
-    activation = gdn and tfc.GDN(inverse=up, beta_parameter=gdn.beta, gamma_parameter=gdn.gamma)
+    bias = getattr(normalization or convolution, "bias", None)
+    activation = normalization and tfc.GDN(
+        inverse=up, beta_parameter=normalization.beta, gamma_parameter=normalization.gamma
+    )
     return tfc.SignalConv2D(
         filters,
         (size, size),
@@ -157,8 +158,8 @@ def test_layers_equal_the_default_ones_of_tensorflow_compression(random_network,
     turned = value[:, ::-1, ::-1]
     actual = transform(to_blocks(turned) if name == "analysis" else turned)
     actual = actual if name == "analysis" else from_blocks(actual)
-    for convolution, gdn in zip(convolutions, gdns, strict=True):
-        expected = tfc_layer(convolution, gdn)(expected)
+    for convolution, normalization in zip(convolutions, gdns, strict=True):
+        expected = tfc_layer(convolution, normalization)(expected)
     np.testing.assert_allclose(actual[:, ::-1, ::-1], expected, atol=1e-4 * np.abs(expected).max())
 
 
@@ -177,15 +178,21 @@ def test_gdn_and_its_gradients_equal_those_of_tensorflow_compression(tensorflow,
     weights = rng.normal(size=x.shape).astype(np.float32)
     variables = [ours.bias, ours.beta.variable, ours.gamma.variable]
     results = []
-    for apply in (lambda: ours(x), lambda: reference(x + ours.bias)):
+    formula = inverse_gdn if inverse else gdn
+    for apply in (
+        lambda: reference(x + ours.bias),
+        lambda: formula(x + ours.bias, ours.beta(), ours.gamma()),
+        lambda: ours(x),
+    ):
         with tensorflow.GradientTape() as tape:
             tape.watch(x)
             y = apply()
             total = tensorflow.reduce_sum(y * weights)
         results.append([y, *tape.gradient(total, [x, *variables])])
-    for actual, expected in zip(*results, strict=True):
+    for expected, *others in zip(*results, strict=True):
         scale = np.abs(expected).max()
-        np.testing.assert_allclose(actual, expected, atol=1e-5 * scale)
+        for actual in others:
+            np.testing.assert_allclose(actual, expected, atol=1e-5 * scale)
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -209,6 +216,33 @@ def test_bits_and_their_gradients_are_those_of_the_distribution(tensorflow, fuse
     for actual, expected in zip(*results, strict=True):
         scale = np.abs(expected).max()
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_nats_and_their_gradients_are_those_of_the_formula(tensorflow, fused):
+    rng = np.random.default_rng(6)
+    shapes = {"matrix_0": (3, 1), "matrix_1": (3, 3), "matrix_2": (1, 3), "bias_2": (1, 1)}
+    parameters = [
+        tensorflow.constant(rng.uniform(0.1, 0.6, (4, *shapes.get(name, (3, 1)))), "float32")
+        for name in PARAMETERS
+    ]
+    values = tensorflow.constant(rng.normal(size=(4, 50)) * 3, "float32")
+    results = []
+    for information in (
+        lambda: nats(values, parameters, fused),
+        lambda: (
+            -tensorflow.math.log(
+                cumulative(values + 0.5, parameters) - cumulative(values - 0.5, parameters)
+            )
+        ),
+    ):
+        with tensorflow.GradientTape() as tape:
+            tape.watch([values, *parameters])
+            result = information()
+        results.append([result, *tape.gradient(result, [values, *parameters])])
+    for actual, expected in zip(*results, strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4 * scale)
 
 
 def test_mixed_precision_differs_little_and_its_gradients_point_the_same_way(tensorflow):

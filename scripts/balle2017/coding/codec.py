@@ -21,8 +21,8 @@ from balle2017.data.reasons import Reason, refuse
 from balle2017.errors import DamagedFileError, WorkError
 from balle2017.model.files import load_model
 from balle2017.model.find import model_beside
-from balle2017.model.loss import to_uint8
 from balle2017.model.network import STRIDE, latent_shape, rounded
+from balle2017.model.pixels import to_uint8
 
 _IMAGE = tf.TensorSpec((1, None, None, 3), tf.uint8)
 

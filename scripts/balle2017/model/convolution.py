@@ -18,6 +18,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from balle2017.model.pixels import BLOCK
+
 
 @functools.cache
 def fourier_basis(size: int) -> np.ndarray:
@@ -96,30 +98,6 @@ class FourierKernel(tf.Module):
         return tf.reshape(samples, (self._size, self._size, -1, self._channels[1]))
 
 
-#: The layers at the pixels see blocks of BLOCK x BLOCK pixels as channels.
-BLOCK = 4
-
-
-def to_blocks(pixels: tf.Tensor) -> tf.Tensor:
-    """Map [n, 4 h, 4 w, c] to [n, h, w, 16 c]."""
-    shape = tf.shape(pixels)
-    channels = pixels.shape[-1]
-    rows, columns = shape[1] // BLOCK, shape[2] // BLOCK
-    # A transpose is several times faster than tf.nn.space_to_depth.
-    split = tf.reshape(pixels, (-1, rows, BLOCK, columns, BLOCK * channels))
-    blocks = tf.transpose(split, (0, 1, 3, 2, 4))
-    return tf.reshape(blocks, (-1, rows, columns, BLOCK**2 * channels))
-
-
-def from_blocks(blocks: tf.Tensor) -> tf.Tensor:
-    """Invert `to_blocks`."""
-    shape = tf.shape(blocks)
-    channels = blocks.shape[-1] // BLOCK**2
-    split = tf.reshape(blocks, (-1, shape[1], shape[2], BLOCK, BLOCK * channels))
-    pixels = tf.transpose(split, (0, 1, 3, 2, 4))
-    return tf.reshape(pixels, (-1, shape[1] * BLOCK, shape[2] * BLOCK, channels))
-
-
 def _down(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     return tf.nn.conv2d(x, kernel, 2, "SAME")
 
@@ -189,7 +167,7 @@ class PixelsDown(Convolution):
     stride = BLOCK
 
     def __call__(self, blocks: tf.Tensor) -> tf.Tensor:
-        """Convolve what `to_blocks` returns."""
+        """Convolve what `pixels.to_blocks` returns."""
         return tf.nn.conv2d(
             tf.cast(blocks, self.dtype), tf.cast(self.kernel(), self.dtype), 1, "SAME"
         )
@@ -210,7 +188,7 @@ class PixelsUp(Convolution):
         self.bias = tf.Variable(tf.zeros(3), name="bias")
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        """Convolve and add the bias; `from_blocks` makes pixels of it."""
+        """Convolve and add the bias; `pixels.from_blocks` makes pixels of it."""
         # A transposed convolution gathers with the kernel turned over.
         kernel = tf.transpose(tf.reverse(self.kernel(), (0, 1)), (0, 1, 3, 2))
         blocks = tf.nn.conv2d(tf.cast(x, self.dtype), tf.cast(kernel, self.dtype), 1, "SAME")

@@ -5,16 +5,33 @@ an elementwise function. Matrix products stay with TensorFlow, whose kernels are
 """
 
 from collections.abc import Callable
+from typing import Generic, ParamSpec
 
 import tensorflow as tf
 
-Passes = dict[str, Callable[..., tf.Tensor]]
+P = ParamSpec("P")
 
 
-def plain_and_compiled(passes: Passes) -> dict[bool, Passes]:
-    """Return the functions as they are under False, and compiled by XLA under True.
+class Elementwise(Generic[P]):
+    """A function of tensors that can also run as one pass; use it as a decorator.
 
-    Compiling pays where a function is called often with the same shapes.
+    Called directly it is the function itself, so that such functions can be made of
+    each other: what is compiled is the outermost.
     """
-    compiled = {name: tf.function(f, jit_compile=True) for name, f in passes.items()}
-    return {False: passes, True: compiled}
+
+    def __init__(self, function: Callable[P, tf.Tensor]):
+        """Wrap a function; nothing is compiled before it runs."""
+        self._function = function
+        self._compiled = tf.function(function, jit_compile=True)
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> tf.Tensor:
+        """Run the function, operation by operation."""
+        return self._function(*args, **kwargs)
+
+    def run(self, fused: bool, *args: P.args, **kwargs: P.kwargs) -> tf.Tensor:
+        """Run the function; as one pass if `fused`.
+
+        Compiling pays where a function is called often with the same shapes.
+        """
+        return (self._compiled if fused else self._function)(*args, **kwargs)

@@ -7,42 +7,102 @@ its elementwise passes over memory cost as much as all convolutions of the model
 """
 
 from collections.abc import Callable
+from typing import NamedTuple, ParamSpec, cast
 
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from balle2017.model.fused import plain_and_compiled
+from balle2017.model.fused import Elementwise
+
+P = ParamSpec("P")
 
 _GAMMA_BESIDE_DIAGONAL = 0.002
 
 
-def _in_float32(function: Callable) -> Callable:
+def gdn(x: tf.Tensor, beta: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
+    """Return x / (beta + gamma |x|): the formula, to which tests hold `GDN`.
+
+    Args:
+        x: [..., channels].
+        beta: [channels], positive.
+        gamma: [channels, channels], not negative; column j belongs to output channel j.
+    """
+    return x / (beta + tf.linalg.matmul(tf.abs(x), gamma))
+
+
+def inverse_gdn(x: tf.Tensor, beta: tf.Tensor, gamma: tf.Tensor) -> tf.Tensor:
+    """Return x * (beta + gamma |x|), which undoes `gdn` approximately; see there."""
+    return x * (beta + tf.linalg.matmul(tf.abs(x), gamma))
+
+
+def _in_float32(function: Callable[P, tf.Tensor]) -> Callable[P, tf.Tensor]:
     """Compute in float32, and return the first argument's type."""
 
     def wrapped(*values: tf.Tensor) -> tf.Tensor:
-        return tf.cast(function(*(tf.cast(v, tf.float32) for v in values)), values[0].dtype)
+        in_float32 = (tf.cast(value, tf.float32) for value in values)
+        return tf.cast(cast(Callable, function)(*in_float32), values[0].dtype)
 
-    return wrapped
+    return cast(Callable[P, tf.Tensor], wrapped)
 
 
-# The elementwise passes: x input, b bias, n norm; dy and da are gradients, of the
-# output and of the magnitude |x + b|.
-_DIVIDE = plain_and_compiled(
-    {
-        "magnitude": _in_float32(lambda x, b: tf.abs(x + b)),
-        "output": _in_float32(lambda x, b, n: (x + b) / n),
-        "norm_gradient": _in_float32(lambda dy, x, b, n: -dy * (x + b) / (n * n)),
-        "input_gradient": _in_float32(lambda dy, x, b, n, da: dy / n + tf.sign(x + b) * da),
-    }
-)
-_MULTIPLY = plain_and_compiled(
-    {
-        "magnitude": _in_float32(lambda x, b: tf.abs(x + b)),
-        "output": _in_float32(lambda x, b, n: (x + b) * n),
-        "norm_gradient": _in_float32(lambda dy, x, b, n: dy * (x + b)),
-        "input_gradient": _in_float32(lambda dy, x, b, n, da: dy * n + tf.sign(x + b) * da),
-    }
-)
+# The elementwise passes of the formulas above, with x + b in place of x: x input, b bias,
+# n = beta + gamma |x + b|; dy, dn and da are the gradients of output, n and |x + b|.
+
+
+@Elementwise
+@_in_float32
+def _magnitude(x: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    return tf.abs(x + b)
+
+
+@Elementwise
+@_in_float32
+def _divide(x: tf.Tensor, b: tf.Tensor, n: tf.Tensor) -> tf.Tensor:
+    return (x + b) / n
+
+
+@Elementwise
+@_in_float32
+def _divide_dn(dy: tf.Tensor, x: tf.Tensor, b: tf.Tensor, n: tf.Tensor) -> tf.Tensor:
+    return -dy * (x + b) / (n * n)
+
+
+@Elementwise
+@_in_float32
+def _divide_dx(dy: tf.Tensor, x: tf.Tensor, b: tf.Tensor, n: tf.Tensor, da: tf.Tensor) -> tf.Tensor:
+    return dy / n + tf.sign(x + b) * da
+
+
+@Elementwise
+@_in_float32
+def _multiply(x: tf.Tensor, b: tf.Tensor, n: tf.Tensor) -> tf.Tensor:
+    return (x + b) * n
+
+
+@Elementwise
+@_in_float32
+def _multiply_dn(dy: tf.Tensor, x: tf.Tensor, b: tf.Tensor, n: tf.Tensor) -> tf.Tensor:
+    return dy * (x + b)
+
+
+@Elementwise
+@_in_float32
+def _multiply_dx(
+    dy: tf.Tensor, x: tf.Tensor, b: tf.Tensor, n: tf.Tensor, da: tf.Tensor
+) -> tf.Tensor:
+    return dy * n + tf.sign(x + b) * da
+
+
+class _Passes(NamedTuple):
+    """The passes that differ between GDN and its inverse: output, dn, and dx."""
+
+    output: Elementwise
+    dn: Elementwise
+    dx: Elementwise
+
+
+_GDN = _Passes(_divide, _divide_dn, _divide_dx)
+_INVERSE_GDN = _Passes(_multiply, _multiply_dn, _multiply_dx)
 
 
 class GDN(tf.Module):
@@ -77,7 +137,8 @@ class GDN(tf.Module):
         gamma = 0.1 * tf.eye(channels) + _GAMMA_BESIDE_DIAGONAL
         self.gamma = tfc.GDNParameter(gamma, name="gamma")
         self.dtype = tf.as_dtype(dtype)
-        self._passes = (_MULTIPLY if inverse else _DIVIDE)[fused]
+        self._passes = _INVERSE_GDN if inverse else _GDN
+        self._fused = fused
         self._apply = tf.custom_gradient(self._with_gradient)
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
@@ -99,7 +160,8 @@ class GDN(tf.Module):
         self, x: tf.Tensor, bias: tf.Tensor, beta: tf.Tensor, gamma: tf.Tensor
     ) -> tuple[tf.Tensor, Callable]:
         channels = gamma.shape[0]
-        magnitude = self._passes["magnitude"](x, bias)
+        passes, fused = self._passes, self._fused
+        magnitude = _magnitude.run(fused, x, bias)
         product = tf.nn.conv2d(magnitude, gamma[None, None], 1, "VALID")
         norm = tf.nn.bias_add(product, beta)
 
@@ -108,12 +170,12 @@ class GDN(tf.Module):
             return tf.linalg.matmul(tf.ones((1, tf.shape(rows)[0]), rows.dtype), rows)[0]
 
         def grad(dy: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            dnorm = tf.reshape(self._passes["norm_gradient"](dy, x, bias, norm), (-1, channels))
+            dnorm = tf.reshape(passes.dn.run(fused, dy, x, bias, norm), (-1, channels))
             dmagnitude = tf.reshape(tf.linalg.matmul(dnorm, gamma, transpose_b=True), tf.shape(x))
             rows = tf.reshape(magnitude, (-1, channels))
             dgamma = tf.linalg.matmul(rows, dnorm, transpose_a=True)
-            dx = self._passes["input_gradient"](dy, x, bias, norm, dmagnitude)
+            dx = passes.dx.run(fused, dy, x, bias, norm, dmagnitude)
             dbias = row_sum(tf.reshape(dx, (-1, channels)))
             return dx, dbias, row_sum(dnorm), dgamma
 
-        return self._passes["output"](x, bias, norm), grad
+        return passes.output.run(fused, x, bias, norm), grad

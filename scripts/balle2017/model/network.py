@@ -1,4 +1,28 @@
-"""The model of 2017: analysis transform, factorized prior, synthesis transform."""
+"""The model of 2017: analysis transform, factorized prior, synthesis transform.
+
+     pixels 0..255 [h, w, 3]                             pixels 0..255 [h, w, 3]
+        |  to_blocks, centre                                ^  to_pixels, from_blocks
+    [h/4, w/4, 48]                                      [h/4, w/4, 48]
+        |                                                   |
+      conv_0  9x9, stride 4                               conv_2  9x9, stride 4, transposed
+      gdn_0   x / (beta + gamma |x|)                      igdn_1  x * (beta + gamma |x|)
+    [h/4, w/4, filters]                                 [h/4, w/4, filters]
+        |                                                   |
+      conv_1  5x5, stride 2                               conv_1  5x5, stride 2, transposed
+      gdn_1                                               igdn_0
+    [h/8, w/8, filters]                                 [h/8, w/8, filters]
+        |                                                   |
+      conv_2  5x5, stride 2                               conv_0  5x5, stride 2, transposed
+        |                                                   |
+        v           training: + noise                       |
+     latents ------ coding: rounded, range coder ------> latents
+    [h/16, w/16, latents]    |                          [h/16, w/16, latents]
+                             v
+                          prior.bits, the rate
+
+On the left the analysis transform, on the right the synthesis transform. They begin and end
+at blocks of 4x4 pixels, so a 9x9 convolution with stride 4 is one without a stride there.
+"""
 
 import itertools
 from collections.abc import Callable
@@ -13,12 +37,11 @@ from balle2017.model.convolution import (
     PixelsUp,
     ToLatents,
     Up,
-    from_blocks,
-    to_blocks,
 )
 from balle2017.model.gdn import GDN
 from balle2017.model.initialization import initial_kernels
-from balle2017.model.loss import centre, mean_squared_error, to_pixels
+from balle2017.model.loss import mean_squared_error
+from balle2017.model.pixels import centre, from_blocks, to_blocks, to_pixels
 from balle2017.model.prior import FactorizedPrior
 
 #: The analysis transform reduces each side by this factor.

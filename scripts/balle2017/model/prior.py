@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from balle2017.model.fused import plain_and_compiled
+from balle2017.model.fused import Elementwise
 
 #: Parameters in the order of `nats`.
 PARAMETERS = (
@@ -29,6 +29,25 @@ PARAMETERS = (
 )
 
 
+def cumulative(values: tf.Tensor, parameters: list[tf.Tensor]) -> tf.Tensor:
+    """Return the cumulative distribution at values, float32 [channels, n]: the formula.
+
+    Args:
+        values: float32 [channels, n].
+        parameters: those of `PARAMETERS`, as `nats` takes them.
+    """
+    matrix_0, bias_0, factor_0, matrix_1, bias_1, factor_1, matrix_2, bias_2 = parameters
+    z = tf.linalg.matmul(matrix_0, values[:, None]) + bias_0
+    h = z + factor_0 * tf.math.tanh(z)
+    z = tf.linalg.matmul(matrix_1, h) + bias_1
+    h = z + factor_1 * tf.math.tanh(z)
+    return tf.math.sigmoid(tf.linalg.matmul(matrix_2, h) + bias_2)[:, 0]
+
+
+# `nats` in elementwise passes: d stands for the gradient of what follows it.
+
+
+@Elementwise
 def _sides(values: tf.Tensor) -> tf.Tensor:
     return values[:, None, None] + tf.constant([[0.5], [-0.5]])
 
@@ -42,12 +61,14 @@ def _linear_gradient(dz: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
     return tf.add_n([matrix[:, j, :, None, None] * dz[:, j, None] for j in range(matrix.shape[1])])
 
 
+@Elementwise
 def _layer(h: tf.Tensor, matrix: tf.Tensor, bias: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     z = _linear(h, matrix, bias)
     return z + factor[..., None] * tf.math.tanh(z)
 
 
-def _z_gradient(
+@Elementwise
+def _dz(
     above: tf.Tensor,
     matrix_above: tf.Tensor,
     h: tf.Tensor,
@@ -60,13 +81,15 @@ def _z_gradient(
     return _linear_gradient(above, matrix_above) * (1 + factor[..., None] * (1 - tanh * tanh))
 
 
-def _factor_gradient(
+@Elementwise
+def _dfactor(
     above: tf.Tensor, matrix_above: tf.Tensor, h: tf.Tensor, matrix: tf.Tensor, bias: tf.Tensor
 ) -> tf.Tensor:
     """Return what the gradient of a layer's factor is the sum of."""
     return _linear_gradient(above, matrix_above) * tf.math.tanh(_linear(h, matrix, bias))
 
 
+@Elementwise
 def _nats(h: tf.Tensor, matrix: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     logits = _linear(h, matrix, bias)
     upper, lower = logits[:, 0, 0], logits[:, 0, 1]
@@ -76,9 +99,8 @@ def _nats(h: tf.Tensor, matrix: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     return nats - tf.math.log(-tf.math.expm1(lower - upper))
 
 
-def _logit_gradient(
-    dnats: tf.Tensor, h: tf.Tensor, matrix: tf.Tensor, bias: tf.Tensor
-) -> tf.Tensor:
+@Elementwise
+def _dlogits(dnats: tf.Tensor, h: tf.Tensor, matrix: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     logits = _linear(h, matrix, bias)
     # One formula for both sides, with the sign turned on the upper one.
     sign = tf.constant([[-1.0], [1.0]])
@@ -87,24 +109,38 @@ def _logit_gradient(
     return dnats[:, None, None] * sign * slope
 
 
-_PASSES = plain_and_compiled(
-    {
-        "sides": _sides,
-        "first_layer": lambda values, *layer: _layer(_sides(values), *layer),
-        "layer": _layer,
-        "nats": _nats,
-        "dlogits": _logit_gradient,
-        "dz": _z_gradient,
-        "dfactor": _factor_gradient,
-        "first_dz": lambda dz, above, values, *layer: _z_gradient(
-            dz, above, _sides(values), *layer
-        ),
-        "first_dfactor": lambda dz, above, values, *layer: _factor_gradient(
-            dz, above, _sides(values), *layer
-        ),
-        "dvalues": lambda dz, matrix: tf.reduce_sum(_linear_gradient(dz, matrix), (1, 2)),
-    }
-)
+# The same where the layer is the first, whose input is made of the values.
+
+
+@Elementwise
+def _first_layer(
+    values: tf.Tensor, matrix: tf.Tensor, bias: tf.Tensor, factor: tf.Tensor
+) -> tf.Tensor:
+    return _layer(_sides(values), matrix, bias, factor)
+
+
+@Elementwise
+def _first_dz(
+    above: tf.Tensor,
+    matrix_above: tf.Tensor,
+    values: tf.Tensor,
+    matrix: tf.Tensor,
+    bias: tf.Tensor,
+    factor: tf.Tensor,
+) -> tf.Tensor:
+    return _dz(above, matrix_above, _sides(values), matrix, bias, factor)
+
+
+@Elementwise
+def _first_dfactor(
+    above: tf.Tensor, matrix_above: tf.Tensor, values: tf.Tensor, matrix: tf.Tensor, bias: tf.Tensor
+) -> tf.Tensor:
+    return _dfactor(above, matrix_above, _sides(values), matrix, bias)
+
+
+@Elementwise
+def _dvalues(dz: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(_linear_gradient(dz, matrix), (1, 2))
 
 
 def _sum(units: tf.Tensor) -> tf.Tensor:
@@ -119,6 +155,9 @@ def _matrix_gradient(dz: tf.Tensor, h: tf.Tensor) -> tf.Tensor:
 def nats(values: tf.Tensor, parameters: list[tf.Tensor], fused: bool) -> tf.Tensor:
     """Return -log of the probability of each value plus or minus 1/2.
 
+    That is -log(cumulative(values + 1/2) - cumulative(values - 1/2)), also where the
+    difference is too small for float32.
+
     Args:
         values: float32 [channels, n], n may be unknown.
         parameters: those of `PARAMETERS`, matrices positive.
@@ -127,28 +166,28 @@ def nats(values: tf.Tensor, parameters: list[tf.Tensor], fused: bool) -> tf.Tens
     Returns:
         float32 [channels, n].
     """
-    passes = _PASSES[fused]
 
     @tf.custom_gradient
     def apply(values: tf.Tensor, *parameters: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         first, second, last = parameters[:3], parameters[3:6], parameters[6:]
-        h_0 = passes["first_layer"](values, *first)
-        h_1 = passes["layer"](h_0, *second)
+        h_0 = _first_layer.run(fused, values, *first)
+        h_1 = _layer.run(fused, h_0, *second)
 
         def grad(dnats: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            dz_2 = passes["dlogits"](dnats, h_1, *last)
-            dz_1 = passes["dz"](dz_2, last[0], h_0, *second)
-            dfactor_1 = passes["dfactor"](dz_2, last[0], h_0, *second[:2])
-            dz_0 = passes["first_dz"](dz_1, second[0], values, *first)
-            dfactor_0 = passes["first_dfactor"](dz_1, second[0], values, *first[:2])
+            dz_2 = _dlogits.run(fused, dnats, h_1, *last)
+            dz_1 = _dz.run(fused, dz_2, last[0], h_0, *second)
+            dfactor_1 = _dfactor.run(fused, dz_2, last[0], h_0, *second[:2])
+            dz_0 = _first_dz.run(fused, dz_1, second[0], values, *first)
+            dfactor_0 = _first_dfactor.run(fused, dz_1, second[0], values, *first[:2])
+            sides = _sides.run(fused, values)
             return (
-                passes["dvalues"](dz_0, first[0]),
-                *(_matrix_gradient(dz_0, passes["sides"](values)), _sum(dz_0), _sum(dfactor_0)),
+                _dvalues.run(fused, dz_0, first[0]),
+                *(_matrix_gradient(dz_0, sides), _sum(dz_0), _sum(dfactor_0)),
                 *(_matrix_gradient(dz_1, h_0), _sum(dz_1), _sum(dfactor_1)),
                 *(_matrix_gradient(dz_2, h_1), _sum(dz_2)),
             )
 
-        return passes["nats"](h_1, *last), grad
+        return _nats.run(fused, h_1, *last), grad
 
     return apply(values, *parameters)
 

@@ -13,9 +13,10 @@ import tensorflow as tf
 from balle2017.errors import DivergedError
 from balle2017.model.files import assign_variables
 from balle2017.model.initialization import kernel_shapes
-from balle2017.model.loss import PIXEL_RANGE, RateDistortion, compute_rate_distortion_loss, to_uint8
+from balle2017.model.loss import RateDistortion, compute_rate_distortion_loss
 from balle2017.model.network import STRIDE, Balle2017FactorizedPrior
 from balle2017.model.packing import rounded_weights
+from balle2017.model.pixels import PIXEL_RANGE, to_uint8
 from balle2017.model.tensors import save_tensors
 from balle2017.training.callbacks import EarlyStopping
 from balle2017.training.optimizer import Adam, LossScale
