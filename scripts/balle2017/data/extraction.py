@@ -110,9 +110,10 @@ def prepare(data: bytes, settings: ExtractSettings) -> Prepared:
     """Decode, check and scale one encoded picture."""
     row: Row = {"sha256": hashlib.sha256(data).hexdigest()}
     try:
-        pixels, row["mode"] = decode_image(data, settings.max_pixels, settings.min_size)
+        decoded = decode_image(data, settings.max_pixels, settings.min_size)
     except BadImageError as error:
         return Prepared(row | _refused(error.refusal))
+    pixels, row["mode"], row["colour"] = decoded
     # Of the picture as it came, so that a test picture is known after scaling too.
     digest = pixel_hash(pixels)
     row["scale"] = 1

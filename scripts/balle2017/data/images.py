@@ -1,18 +1,20 @@
-"""Decode any picture into 8-bit RGB, in one stated way."""
+"""Decode any picture into 8-bit sRGB, in one stated way."""
 
 import contextlib
-import io
-import warnings
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from balle2017.data.colour import to_srgb
+from balle2017.data.formats import Header, open_jpeg, open_png, open_pnm
+from balle2017.data.formats_pillow import pillow_format
+from balle2017.data.limits import as_bad_image, open_limited
 from balle2017.data.reasons import BadImageError, Reason, Refusal, refuse
 from balle2017.data.store import centre_crop
-from balle2017.errors import InputError
+from balle2017.errors import InputError, WorkError
 
 #: File names that are taken for pictures when a folder is listed.
 EXTENSIONS = frozenset(
@@ -37,80 +39,53 @@ EXTENSIONS = frozenset(
 #: Largest picture that is decoded by default, in pixels (8192 x 8192).
 MAX_PIXELS = 8192 * 8192
 
-# The limit below is ours and names the picture; Pillow's own would warn first.
-Image.MAX_IMAGE_PIXELS = None
 
-# Of odd metadata Pillow warns, and decodes the picture all the same.
-warnings.filterwarnings("ignore", module="PIL")
+class Decoded(NamedTuple):
+    """A picture as everything else sees it.
 
-# Pillow's other readers decode while they open, or call other programs.
-_FORMATS = ["AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"]
+    Attributes:
+        pixels: uint8 [height, width, 3], sRGB.
+        mode: the samples in the file by Pillow's name, such as "L" or "CMYK".
+        colour: what was converted to sRGB: an ICC profile's name, "gAMA", "CMYK"; empty where
+            the pixels are those of the file.
+    """
 
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8, without decoding the picture."""
-    if image.format == "TIFF":
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    exif = Image.Exif()
-    try:
-        exif.load(image.info.get("exif", b""))
-    except SyntaxError:
-        return 1  # metadata that nobody can read turns no picture
-    return exif.get(ExifTags.Base.Orientation, 1)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert to mode RGB: see `decode_image` for the rules."""
-    # Both of Pillow's conversions copy a picture that needs none.
-    sixteen_bits = image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM")
-    if _orientation(image) != 1:
-        image = ImageOps.exif_transpose(image)
-    if sixteen_bits:
-        # 16-bit greyscale; Pillow reads 16-bit colour as 8-bit by itself.
-        samples = np.rint(np.asarray(image, dtype=np.float64) / 257).astype(np.uint8)
-        return Image.fromarray(samples).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise refuse(Reason.UNKNOWN_RANGE)
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _displayed_size(image: Image.Image) -> tuple[int, int]:
-    """Return width and height after the EXIF orientation is applied."""
-    width, height = image.size
-    # Orientations 5 to 8 turn the picture by a quarter.
-    turned = 5 <= _orientation(image) <= 8
-    return (height, width) if turned else (width, height)
+    pixels: np.ndarray
+    mode: str
+    colour: str
 
 
 @contextlib.contextmanager
-def _opened(data: bytes | BinaryIO, max_pixels: int, min_size: int = 1) -> Iterator[Image.Image]:
-    """Open a picture, and say what is wrong with it."""
-    stream = io.BytesIO(data) if isinstance(data, bytes) else data
-    try:
-        with Image.open(stream, formats=_FORMATS) as image:
-            width, height = image.size
+def _opened(data: bytes | BinaryIO, max_pixels: int, min_size: int) -> Iterator[Header]:
+    """Open a picture of any format, and say in words what is wrong with it."""
+    data = data if isinstance(data, bytes) else data.read()
+    with contextlib.ExitStack() as stack:
+        try:
+            if data[:3] == b"\xff\xd8\xff":
+                header = open_jpeg(data)
+            elif data[:8] == b"\x89PNG\r\n\x1a\n":
+                header = open_png(data)
+            elif re.match(rb"P[1-6][\s#]", data):
+                header = open_pnm(data)
+            elif (name := pillow_format(data)) is not None:
+                header = stack.enter_context(open_limited(data, name))
+            else:
+                raise refuse(Reason.NOT_AN_IMAGE)
+            width, height = header.width, header.height
             if width * height > max_pixels:
                 raise refuse(
                     Reason.OVER_PIXEL_LIMIT, width=width, height=height, max_pixels=max_pixels
                 )
             if min(width, height) < min_size:
-                width, height = _displayed_size(image)
+                width, height = header.displayed_size()
                 raise refuse(Reason.BELOW_MIN_SIZE, width=width, height=height, min_size=min_size)
-            yield image
-    except UnidentifiedImageError:
-        raise refuse(Reason.NOT_AN_IMAGE) from None
-    except BadImageError:
-        raise
-    except Exception as error:  # the decoders raise whatever their data leads them to
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the machine's fault, not the picture's
-        text = str(error).strip() or type(error).__name__
-        reason = Reason.TRUNCATED if "truncated" in text.lower() else Reason.DAMAGED_IMAGE
-        raise refuse(reason, problem=text.splitlines()[0]) from None
+            yield header
+        except (BadImageError, WorkError):
+            raise
+        except Exception as error:  # the decoders raise whatever their data leads them to
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the machine's fault, not the picture's
+            raise as_bad_image(error) from None
 
 
 def read_size(
@@ -121,35 +96,40 @@ def read_size(
     Raises:
         BadImageError: as `decode_image`, as far as the header tells.
     """
-    with _opened(data, max_pixels, min_size) as image:
-        return _displayed_size(image)
+    with _opened(data, max_pixels, min_size) as header:
+        return header.displayed_size()
 
 
 def decode_image(
     data: bytes | BinaryIO, max_pixels: int = MAX_PIXELS, min_size: int = 1
-) -> tuple[np.ndarray, str]:
-    """Decode one picture.
-
-    EXIF orientation is applied; transparency is laid over white; greyscale is
-    repeated in three channels; 16-bit greyscale is divided by 257 and rounded;
-    CMYK and palettes are converted by Pillow; of an animation the first frame
-    is taken.
+) -> Decoded:
+    """Decode one picture to 8-bit sRGB; docs/b17.md has the rules.
 
     Args:
         data: the encoded picture.
         max_pixels: larger pictures are refused before they are decoded.
         min_size: pictures with a shorter side are refused before they are decoded.
 
-    Returns:
-        The pixels as uint8 [height, width, 3], and the mode the file had
-        (Pillow's name, such as "L" or "CMYK").
-
     Raises:
-        BadImageError: not a picture, damaged, truncated, or outside the limits.
+        BadImageError: not a picture, damaged, truncated, of a kind that is not decoded, or
+            outside the limits.
+        WorkError: the process that decodes was killed from outside.
     """
-    with _opened(data, max_pixels, min_size) as image:
-        mode = image.mode
-        return np.asarray(_to_rgb(image)), mode
+    with _opened(data, max_pixels, min_size) as header:
+        samples = header.load()
+        pixels, colour = to_srgb(samples)
+        return Decoded(_turned(pixels, header.orientation), samples.mode, colour)
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn and mirror a picture for display, by its EXIF orientation, 1 to 8."""
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:

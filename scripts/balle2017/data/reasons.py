@@ -65,6 +65,16 @@ class Reason(Enum):
         Status.REJECTED,
         "32-bit samples, whose range no file states",
     )
+    UNREAD_KIND = (
+        Status.REJECTED,
+        "kind of picture not supported",
+        "kind of picture not supported: {kind}",
+    )
+    OVER_LIMITS = (
+        Status.REJECTED,
+        "over the decoding limits",
+        "over the decoding limits: more than {limit}",
+    )
     OVER_PIXEL_LIMIT = (
         Status.REJECTED,
         "over the pixel limit",

@@ -25,6 +25,7 @@ MANIFEST_COLUMNS = [
     "width",
     "height",
     "mode",
+    "colour",
     "status",
     "code",
     "reason",

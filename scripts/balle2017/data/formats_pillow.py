@@ -1,0 +1,269 @@
+"""Read the formats that Pillow decodes: AVIF, BMP, GIF, JPEG 2000, TIFF and WebP.
+
+How much memory and time they take cannot be told from their headers, so `limits` runs this
+module in a process of its own.
+"""
+
+import io
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+from balle2017.data.colour import Samples, Space, coded_space
+from balle2017.data.formats import Header, exif_orientation, join_halves
+from balle2017.data.reasons import BadImageError, Reason, refuse
+
+# The limits are ours and name the picture; Pillow's own would warn first.
+Image.MAX_IMAGE_PIXELS = None
+
+_II, _MM = b"II", b"MM"
+for _order, _letter in ((_II, ""), (_MM, "B")):
+    # Kinds of TIFF that Pillow can unpack, but has in its table for one byte order or one
+    # direction of grey only. Samples of 12 bits are packed alike in both orders.
+    TiffImagePlugin.OPEN_INFO[_order, 0, (1,), 1, (16,), ()] = (f"I;16{_letter}",) * 2
+    for _photometric in (0, 1):
+        TiffImagePlugin.OPEN_INFO[_order, _photometric, (1,), 1, (12,), ()] = ("I;16", "I;12")
+
+_BRANDS = (b"avif", b"avis")
+
+
+def pillow_format(data: bytes) -> str | None:
+    """Return Pillow's name of the format that the first bytes show, if it is one of these."""
+    head = data[:12]
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "TIFF"
+    if head in (b"\0\0\0\x0cjP  \r\n\x87\n",) or head[:4] == b"\xffO\xffQ":
+        return "JPEG2000"
+    if head[:4] == b"RIFF" and head[8:] == b"WEBP":
+        return "WEBP"
+    if head[:6] in (b"GIF87a", b"GIF89a"):
+        return "GIF"
+    if head[:2] == b"BM":
+        return "BMP"
+    if head[4:8] == b"ftyp":
+        brands = data[8 : min(int.from_bytes(head[:4], "big"), 256)]
+        if any(brands[at : at + 4] in _BRANDS for at in range(0, len(brands), 4)):
+            return "AVIF"
+    return None
+
+
+def open_with_pillow(data: bytes, name: str) -> Header:
+    """Read the header of a picture.
+
+    Raises:
+        BadImageError: of a kind that is not decoded.
+        Exception: whatever Pillow's readers raise at damaged data.
+    """
+    Image.init()
+    # Not Image.open, which keeps to itself what was wrong.
+    image = Image.OPEN[name][0](io.BytesIO(data), "")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return _open_tiff(data, image)
+    profile, space = image.info.get("icc_profile"), None
+    if name == "AVIF":
+        # A profile goes before numbers.
+        space = None if profile else _avif_space(data)
+    elif name == "JPEG2000":
+        profile = _check_jp2(data)
+    elif name == "BMP":
+        profile = _bmp_profile(data)
+
+    def load() -> Samples:
+        image.load()
+        samples = _samples(image)
+        if name == "BMP" and samples.alpha is not None and not samples.alpha.any():
+            # Many programs leave the fourth byte at 0.
+            samples.alpha = None
+        samples.profile, samples.space = profile, space
+        return samples
+
+    width, height = image.size
+    return Header(width, height, load, exif_orientation(image.info.get("exif", b"")))
+
+
+def _samples(image: Image.Image) -> Samples:
+    """Return what Pillow decoded."""
+    mode = image.mode
+    if mode in ("P", "PA"):
+        clear = mode == "PA" or "transparency" in image.info
+        palette = image.palette.mode if image.palette else "RGB"
+        image = image.convert("CMYK" if palette == "CMYK" else "RGBA")
+        if not clear and palette == "RGB":
+            image = image.convert("RGB")
+    elif mode in ("1", "L", "RGB") and "transparency" in image.info:
+        image = image.convert("RGBA")
+    elif mode == "1":
+        image = image.convert("L")
+    elif mode in ("RGBX", "YCbCr"):
+        image = image.convert("RGB")
+    pixels = np.atleast_3d(np.asarray(image))
+    if mode.startswith("I;16"):
+        return Samples(pixels.astype(np.uint16), mode, "L", 65535)
+    if image.mode in ("L", "RGB", "CMYK", "LAB"):
+        return Samples(pixels, mode, image.mode)
+    if image.mode in ("LA", "RGBA", "La"):
+        kind = "RGB" if image.mode == "RGBA" else "L"
+        alpha = pixels[..., -1]
+        return Samples(pixels[..., :-1], mode, kind, alpha=alpha, premultiplied=mode == "La")
+    raise refuse(Reason.UNKNOWN_RANGE)
+
+
+def _unsupported(text: str) -> BadImageError:
+    return refuse(Reason.UNREAD_KIND, kind=text)
+
+
+# TIFF
+
+
+def _open_tiff(data: bytes, image: TiffImagePlugin.TiffImageFile) -> Header:
+    tags = image.tag_v2
+    photometric = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 0)
+    bits = max(tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,)))
+    planar = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1) == 2
+    if image.mode in ("I", "F") or set(tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))) != {1}:
+        raise refuse(Reason.UNKNOWN_RANGE)
+    if planar and bits > 8 and tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1) > 1:
+        raise _unsupported("TIFF with planes of 16 bits; store the bands of a pixel together")
+    if photometric == 5 and tags.get(332, 1) != 1:
+        raise _unsupported("TIFF with inks that are not CMYK")
+    if tags.get(254, 0) & 1:
+        raise _unsupported("TIFF that begins with a preview, as raw files of cameras do")
+    raw = image.info.get("compression") == "raw"
+    if photometric == 6 and raw and tags.get(TiffImagePlugin.YCBCRSUBSAMPLING, (2, 2)) != (1, 1):
+        raise _unsupported("TIFF of uncompressed YCbCr with fewer samples of colour")
+    orientation = tags.get(TiffImagePlugin.ExifTags.Base.Orientation, 1)
+    orientation = orientation if orientation in range(1, 9) else 1
+    width, height = tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH]
+
+    def load() -> Samples:
+        samples = _tiff_samples(data, bits, photometric)
+        samples.profile = tags.get(TiffImagePlugin.ICCPROFILE)
+        return samples
+
+    return Header(width, height, load, orientation)
+
+
+def _tiff_samples(data: bytes, bits: int, photometric: int) -> Samples:
+    image = _load_tiff(data)
+    tags = image.tag_v2
+    extra = tags.get(TiffImagePlugin.EXTRASAMPLES, ())
+    if image.mode in ("RGB", "RGBA", "CMYK") and bits == 16:
+        pixels = join_halves(lambda order: np.asarray(_load_tiff(data, order)), "L")
+        samples = Samples(pixels, image.mode, image.mode.removesuffix("A"), 65535)
+        if image.mode == "RGBA":
+            samples.pixels, samples.alpha = pixels[..., :3], pixels[..., 3]
+    else:
+        samples = _samples(image)
+        if bits == 12:
+            samples.maximum = 4095
+        if photometric == 0 and bits > 8:
+            samples.pixels = samples.maximum - samples.pixels  # 0 is white
+        if image.mode == "P":
+            samples.pixels = _tiff_palette(tags[TiffImagePlugin.COLORMAP])[np.asarray(image)]
+    if samples.alpha is not None:
+        samples.premultiplied = 1 in extra
+        if not extra and not samples.alpha.any():
+            samples.alpha = None  # a fourth band of no stated meaning
+    return samples
+
+
+def _load_tiff(data: bytes, half: str = "L") -> TiffImagePlugin.TiffImageFile:
+    """Load a TIFF unturned, its alpha as stored, with one half of samples of 16 bits.
+
+    `half` is "L" for the upper half, "B" for the lower one.
+    """
+    image = TiffImagePlugin.TiffImageFile(io.BytesIO(data), "")
+    # Loading turns by this tag, but the turning is the same for all formats.
+    image.tag_v2.pop(TiffImagePlugin.ExifTags.Base.Orientation, None)
+    image._size = (image.tag_v2[256], image.tag_v2[257])
+    image.tile = [tile._replace(args=_as_stored(tile.args, half)) for tile in image.tile]
+    image.load()
+    return image
+
+
+def _as_stored(arguments: Any, half: str) -> tuple:
+    rawmode, *rest = arguments
+    if not rawmode.startswith("La"):
+        rawmode = rawmode.replace("a", "A")
+    name, _, order = rawmode.partition(";16")
+    if order and name != "I":
+        # "N", the machine's order, is that of an x86: L.
+        upper = "L" if order == "N" else order
+        lower = "B" if upper == "L" else "L"
+        rawmode = f"{name};16{upper if half == 'L' else lower}"
+    return (rawmode, *rest)
+
+
+def _tiff_palette(colormap: tuple[int, ...]) -> np.ndarray:
+    """Return a palette as uint8 [256, 3]."""
+    entries = np.array(colormap).reshape(3, -1).T
+    # Some programs write 8 bits where 16 are due.
+    scaled = np.rint(entries / 257) if entries.max() > 255 else entries
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(scaled)] = scaled[:256]
+    return palette
+
+
+# Boxes of JPEG 2000 and AVIF, and BMP
+
+
+def _boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
+    """Yield type, start of the content and end of the boxes in data[start:end]."""
+    at, end = start, len(data) if end is None else end
+    while at + 8 <= end:
+        length, name = struct.unpack_from(">I4s", data, at)
+        content = at + 8
+        if length == 1 and at + 16 <= end:
+            (length,) = struct.unpack_from(">Q", data, content)
+            content += 8
+        stop = end if length == 0 else min(end, at + length)
+        if stop < content:
+            return
+        yield name, content, stop
+        at = stop
+
+
+def _avif_space(data: bytes) -> Space | None:
+    """Return the space that an AVIF states by numbers."""
+    for name, start, end in _boxes(data):
+        if name in (b"meta", b"iprp", b"ipco"):
+            # The first of these has four more bytes.
+            inner = data[start + 4 * (name == b"meta") : end]
+            space = _avif_space(inner)
+            if space is not None:
+                return space
+        elif name == b"colr" and data[start : start + 4] == b"nclx":
+            return coded_space(*struct.unpack_from(">HH", data, start + 4))
+    return None
+
+
+def _check_jp2(data: bytes) -> bytes | None:
+    """Refuse the kinds of JPEG 2000 that Pillow gets wrong; return the profile."""
+    header = next((data[a:b] for name, a, b in _boxes(data) if name == b"jp2h"), b"")
+    for name, start, end in _boxes(header):
+        body = header[start:end]
+        if name == b"cdef":
+            entries = body[2 : len(body) - (len(body) - 2) % 6]
+            kinds = [kind for _, kind, _ in struct.iter_unpack(">HHH", entries)]
+            if 2 in kinds:
+                raise _unsupported("JPEG 2000 with premultiplied alpha")
+        elif name == b"colr":
+            if body[:1] in (b"\2", b"\3"):
+                return body[3:]
+            number = int.from_bytes(body[3:7], "big")
+            # Black and white, CMYK, sRGB, grey, sYCC.
+            if number not in (0, 12, 15, 16, 17, 18):
+                raise _unsupported(f"JPEG 2000 with colours of kind {number}")
+            return None
+    return None
+
+
+def _bmp_profile(data: bytes) -> bytes | None:
+    """Return the profile that the fifth version of the header may point to."""
+    if len(data) < 138 or data[70:74] != b"DEBM" or int.from_bytes(data[14:18], "little") < 124:
+        return None
+    offset, length = struct.unpack_from("<II", data, 14 + 112)
+    return data[14 + offset : 14 + offset + length] or None
