@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from balle2017 import cli
+from balle2017 import cli, options
 from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.errors import InputError
 from balle2017.files import is_url, sha256_file
@@ -13,7 +13,6 @@ from balle2017.files import is_url, sha256_file
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
-    defaults = ExtractSettings()
     parser.add_argument("source", nargs="+", help="tar, zip, folder or http(s) URL")
     parser.add_argument("--out", type=Path, required=True, help="dataset folder")
     parser.add_argument(
@@ -22,39 +21,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--download_dir", type=Path, metavar="DIR", help="where URLs are kept (OUT/downloads)"
     )
-    parser.add_argument("--max_images", type=int, metavar="N", help="keep a sample of N members")
-    parser.add_argument(
-        "--min_size", type=int, default=defaults.min_size, metavar="N", help="shortest side, pixels"
-    )
-    parser.add_argument(
-        "--max_pixels", type=int, default=defaults.max_pixels, metavar="N", help="pixel limit"
-    )
-    parser.add_argument(
-        "--max_rejected",
-        type=float,
-        default=defaults.max_rejected,
-        metavar="F",
-        help="largest share of rejected images; more end the run",
-    )
-    parser.add_argument(
-        "--downscale",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="random reduction, to hide JPEG artefacts",
-    )
-    parser.add_argument(
-        "--max_saturated", type=float, metavar="F", help="largest share of samples at 0 or 255"
-    )
-    parser.add_argument(
-        "--min_deviation", type=float, metavar="F", help="smallest standard deviation, on 0..255"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=defaults.seed, metavar="N", help="of the sample and the scales"
-    )
     parser.add_argument(
         "--threads", type=cli.positive, default=os.cpu_count(), metavar="N", help="decoding threads"
     )
+    options.add_arguments(parser, ExtractSettings, "what is kept")
     return parser.parse_args(argv)
 
 
@@ -88,16 +58,7 @@ def _local_sources(args: argparse.Namespace) -> list[Path]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Extract; print how many members were accepted, skipped and rejected."""
     args = _parse(argv)
-    settings = ExtractSettings(
-        min_size=args.min_size,
-        max_images=args.max_images,
-        seed=args.seed,
-        max_pixels=args.max_pixels,
-        max_rejected=args.max_rejected,
-        downscale=None if args.downscale is None else tuple(args.downscale),
-        max_saturated=args.max_saturated,
-        min_deviation=args.min_deviation,
-    )
+    settings = options.from_arguments(ExtractSettings, args)
     counts = extract_archives(
         _local_sources(args),
         args.out,

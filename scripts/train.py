@@ -4,11 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from balle2017 import cli, data
+from balle2017 import cli, data, options
 from balle2017.data.store import DEFAULT_VAL_SPLIT
-from balle2017.training import settings
 from balle2017.training.claims import claimed_folder
-from balle2017.training.settings import RunOptions
+from balle2017.training.settings import RunOptions, TrainingSettings
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -27,56 +26,19 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="F",
         help="share of --data_dir's images that validate",
     )
-    settings.add_arguments(parser)
-    run = parser.add_argument_group("run")
-    run.add_argument("--save_dir", type=Path, default=Path("checkpoints"), help="output folder")
-    run.add_argument(
+    options.add_arguments(parser, TrainingSettings, "training")
+    options.add_arguments(parser, RunOptions, "run")
+    parser.add_argument(
+        "--save_dir", type=Path, default=Path("checkpoints"), metavar="DIR", help="output folder"
+    )
+    parser.add_argument(
         "--checkpoint_dir", type=Path, help="checkpoints while training (SAVE_DIR/checkpoints)"
     )
-    run.add_argument(
-        "--resume",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="go on from the newest sound checkpoint",
-    )
-    run.add_argument(
-        "--restart_stale",
-        action="store_true",
-        help="discard checkpoints made with other settings instead of refusing",
-    )
-    run.add_argument(
+    parser.add_argument(
         "--clear_checkpoints", action="store_true", help="delete checkpoints after the export"
     )
-    run.add_argument(
-        "--check_numerics",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="stop at the first NaN or infinity and name the tensor",
-    )
-    run.add_argument(
-        "--export_epochs",
-        type=int,
-        nargs="*",
-        default=[],
-        metavar="N",
-        help="export the models of these epochs too, to SAVE_DIR/snapshots",
-    )
-    run.add_argument(
-        "--log_images_every",
-        type=int,
-        default=RunOptions.log_images_every,
-        metavar="N",
-        help="epochs; 0: never",
-    )
-    run.add_argument(
+    parser.add_argument(
         "--test_dir", type=Path, metavar="DIR", help="test the finished model on these images"
-    )
-    run.add_argument(
-        "--num_images_to_log",
-        type=int,
-        default=RunOptions.num_images_to_log,
-        metavar="N",
-        help="pictures",
     )
     args = parser.parse_args(argv)
     lists = args.train_list is not None and args.val_list is not None
@@ -88,7 +50,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _lists(args: argparse.Namespace, training: settings.TrainingSettings) -> tuple[Path, Path]:
+def _lists(args: argparse.Namespace, training: TrainingSettings) -> tuple[Path, Path]:
     """Return the two lists, made from --data_dir where they are not given."""
     if args.data_dir is None:
         return args.train_list, args.val_list
@@ -111,18 +73,13 @@ def _lists(args: argparse.Namespace, training: settings.TrainingSettings) -> tup
 def main(argv: Sequence[str] | None = None) -> None:
     """Train and export."""
     args = _parse(argv)
-    training = settings.from_arguments(args)
+    training = options.from_arguments(TrainingSettings, args)
     checkpoints = args.checkpoint_dir or args.save_dir / "checkpoints"
-    options = RunOptions(
-        save_dir=args.save_dir,
+    run_options = options.from_arguments(
+        RunOptions,
+        args,
         checkpoint_dir=checkpoints,
-        resume=args.resume,
-        restart_stale=args.restart_stale,
         keep_checkpoints=not args.clear_checkpoints,
-        check_numerics=args.check_numerics,
-        export_epochs=args.export_epochs,
-        log_images_every=args.log_images_every,
-        num_images_to_log=args.num_images_to_log,
         test_pictures=None if args.test_dir is None else data.PictureFolder(args.test_dir),
     )
     # Before the images are extracted: another process may be reading them.
@@ -131,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         from balle2017.training.run import train
 
-        train(training, train_list, val_list, options, log=lambda line: print(line, flush=True))
+        train(training, train_list, val_list, run_options, log=lambda line: print(line, flush=True))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,15 @@ from balle2017.results.conventional import CODECS
 from balle2017.training.settings import RunOptions, TrainingSettings
 from helpers import ROOT
 
+# A schema's bounds, and what an option calls them.
+BOUNDS = {
+    "minimum": "min",
+    "maximum": "max",
+    "exclusiveMinimum": "above",
+    "exclusiveMaximum": "below",
+    "multipleOf": "multiple",
+}
+
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
 
 
@@ -154,11 +163,14 @@ def test_schema_and_training_settings_agree():
     slices = slices | SCHEMA["properties"]["model"]["properties"]
     # These belong to RunOptions.
     options = {"log_images_every", "num_images_to_log", "check_numerics", "export_epochs"}
-    defaults = {item.name: item.default for item in dataclasses.fields(RunOptions)}
+    run_options = {item.name: item for item in dataclasses.fields(RunOptions)}
     for name in options:
-        default = defaults[name]
+        default = run_options[name].default
         expected = list(default) if isinstance(default, tuple) else default
         assert slices[name]["default"] == expected, name
+        bounds = slices[name].get("items", slices[name])
+        for key, bound in BOUNDS.items():
+            assert bounds.get(key) == run_options[name].metadata.get(bound), name
     split = SCHEMA["properties"]["data"]["properties"]["val_split"]
     assert split["default"] == DEFAULT_VAL_SPLIT
     seeds = SCHEMA["properties"]["seeds"]
@@ -172,18 +184,20 @@ def test_schema_and_training_settings_agree():
     for name in keys:
         entry, item = slices[name], settings[name]
         assert entry["default"] == item.default, name
-        assert entry.get("minimum") == item.metadata.get("min"), name
-        assert entry.get("exclusiveMinimum") == item.metadata.get("above"), name
-        assert entry.get("exclusiveMaximum") == item.metadata.get("below"), name
+        for key, bound in BOUNDS.items():
+            assert entry.get(key) == item.metadata.get(bound), name
         assert tuple(entry.get("enum", ())) == tuple(item.metadata.get("choices", ())), name
 
 
 def test_schema_and_extraction_settings_agree():
     slices = SCHEMA["properties"]["data"]["properties"]
-    defaults = dataclasses.asdict(ExtractSettings())
-    assert set(slices) - {"val_split"} == set(defaults)
-    for name, value in defaults.items():
-        assert slices[name]["default"] == value, name
+    settings = {item.name: item for item in dataclasses.fields(ExtractSettings)}
+    assert set(slices) - {"val_split"} == set(settings)
+    for name, item in settings.items():
+        assert slices[name]["default"] == item.default, name
+        bounds = slices[name].get("items", slices[name])
+        for key, bound in BOUNDS.items():
+            assert bounds.get(key) == item.metadata.get(bound), name
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from balle2017.data.reasons import BadImageError, Reason, Refusal, Status
 from balle2017.data.store import MANIFEST_COLUMNS, ShardWriter, pixel_hash, uniform
 from balle2017.errors import InputError, WorkError
 from balle2017.files import sha256_file, write_json, write_table
+from balle2017.options import check, option
 from balle2017.progress import ByteProgress
 
 
@@ -33,43 +34,51 @@ from balle2017.progress import ByteProgress
 class ExtractSettings:
     """What decides the content of a dataset, beside the archives themselves.
 
-    Attributes:
-        min_size: pictures with a shorter side, in pixels, are rejected.
-        max_images: keep only this many members, those with the lowest hash.
-        seed: makes another choice of members and other scales.
-        max_pixels: larger pictures are rejected before they are decoded.
-        max_rejected: a larger share of rejected pictures ends the run.
-        downscale: lowest and highest factor of a random reduction, which hides the
-            artefacts of JPEG sources; no side falls below min_size. None: as they are.
-        max_saturated: pictures with a larger share of samples at 0 or 255 are rejected.
-        min_deviation: pictures whose standard deviation, on 0..255, is lower are rejected.
+    The flags of `scripts/extract.py` are made from it, and a test holds the config schema to it.
 
     Raises:
-        InputError: a value is out of its range.
+        InputError: a value is out of its range; the message names the key.
     """
 
-    min_size: int = 64
-    max_images: int | None = None
-    seed: int = 1
-    max_pixels: int = MAX_PIXELS
-    max_rejected: float = 0.5
-    downscale: tuple[float, float] | None = None
-    max_saturated: float | None = None
-    min_deviation: float | None = None
+    min_size: int = option(64, "pictures with a shorter side, in pixels, are rejected", min=1)
+    max_images: int | None = option(
+        None, "keep only this many members, those with the lowest hash; none: all", min=2
+    )
+    seed: int = option(1, "makes another choice of members and other scales", min=0)
+    max_pixels: int = option(
+        MAX_PIXELS, "larger pictures are rejected before they are decoded", min=1
+    )
+    max_rejected: float = option(
+        0.5, "a larger share of rejected pictures ends the run", min=0, max=1, metavar="F"
+    )
+    downscale: tuple[float, float] | None = option(
+        None,
+        "lowest and highest factor of a random reduction, which hides the artefacts of JPEG "
+        "sources; no side falls below min_size",
+        above=0,
+        max=1,
+        metavar=("LOW", "HIGH"),
+    )
+    max_saturated: float | None = option(
+        None,
+        "pictures with a larger share of samples at 0 or 255 are rejected; none: no limit",
+        min=0,
+        max=1,
+        metavar="F",
+    )
+    min_deviation: float | None = option(
+        None,
+        "pictures whose standard deviation, on 0..255, is lower are rejected; none: no limit",
+        min=0,
+        metavar="F",
+    )
 
     def __post_init__(self) -> None:
         """Check every bound."""
-        if self.min_size < 1:
-            raise InputError(f"min_size is {self.min_size}; it must be at least 1")
-        if self.max_images is not None and self.max_images < 2:
-            raise InputError(f"max_images is {self.max_images}; it must be at least 2")
-        if self.downscale is not None and not 0 < self.downscale[0] <= self.downscale[1] <= 1:
+        check(self)
+        if self.downscale is not None and self.downscale[0] > self.downscale[1]:
             low, high = self.downscale
-            raise InputError(f"downscale is {low} {high}; it must be two rising factors up to 1")
-        for name in ("max_rejected", "max_saturated"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise InputError(f"{name} is {value}; it must lie between 0 and 1")
+            raise InputError(f"downscale is {low} {high}; it must be two rising factors")
 
 
 def _reduce(pixels: np.ndarray, digest: str, settings: ExtractSettings) -> tuple[np.ndarray, float]:
