@@ -6,6 +6,30 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, make_picture
 from PIL import Image
+from xdist.scheduler import LoadScopeScheduling
+
+#: Their tests share nothing but what is made once for all workers.
+_ONE_BY_ONE = "tests/workflow/"
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Run a test file by itself in this process, several on up to four cores."""
+    paths = [argument.split("::")[0] for argument in config.args]
+    if len(paths) == 1 and Path(paths[0]).is_file():
+        return 0
+    return min(len(os.sched_getaffinity(0)), 4)
+
+
+class _Scheduling(LoadScopeScheduling):
+    """A file's tests stay in one process, those of the workflow are dealt out one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith(_ONE_BY_ONE) else nodeid.split("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Deal the tests out to the processes."""
+    return _Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +10,9 @@ import numpy as np
 import pytest
 from balle2017.files import read_table
 from PIL import Image
+from processes import ROOT, Script
 
-ROOT = Path(__file__).resolve().parent.parent
+__all__ = ["ROOT"]
 
 
 def make_picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -23,9 +23,10 @@ def make_picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
 
 
 def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess:
-    """Run scripts/NAME.py in a process of its own."""
-    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    """Run scripts/NAME.py in a process of its own, see `processes`."""
+    script = Script(name, *arguments)
+    status = script.wait()
+    return subprocess.CompletedProcess(script.args, status, script.stdout, script.stderr)
 
 
 def pretend_gpus(folder: Path, names: list[str], monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -53,7 +54,9 @@ def last_step(checkpoints: Path) -> int:
     return max(steps, default=0)
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen, seconds: float) -> bool:
+def wait_for(
+    condition: Callable[[], bool], process: subprocess.Popen | Script, seconds: float
+) -> bool:
     """Wait until the condition holds or the process has ended; return whether it holds."""
     deadline = time.monotonic() + seconds
     while not condition():

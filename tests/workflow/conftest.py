@@ -2,6 +2,7 @@
 
 import shutil
 
+import filelock
 import pytest
 from workflow_tools import Workflow, copy_workflow
 
@@ -13,9 +14,18 @@ def fresh(tmp_path) -> Workflow:
 
 
 @pytest.fixture(scope="session")
-def _finished(tmp_path_factory) -> Workflow:
-    workflow = copy_workflow(tmp_path_factory.mktemp("workflow"))
-    workflow.output = workflow.run()
+def _finished(tmp_path_factory, worker_id) -> Workflow:
+    """Run once, whichever of the test processes needs it first."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "finished"
+    output = folder / "output.txt"
+    with filelock.FileLock(folder.with_suffix(".lock")):
+        if not output.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            output.write_text(copy_workflow(folder).run())
+    workflow = Workflow(folder)
+    workflow.output = output.read_text()
     return workflow
 
 
