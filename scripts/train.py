@@ -78,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run_options = options.from_arguments(
         RunOptions,
         args,
+        save_dir=args.save_dir,
         checkpoint_dir=checkpoints,
         keep_checkpoints=not args.clear_checkpoints,
         test_pictures=None if args.test_dir is None else data.PictureFolder(args.test_dir),
