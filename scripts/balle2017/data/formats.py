@@ -76,6 +76,11 @@ def exif_orientation(exif: bytes) -> int:
 
 # JPEG
 
+_END = b"\xff\xd9"
+
+#: A marker that can end coded data.
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
+
 
 def open_jpeg(data: bytes) -> Header:
     """Read the header of a JPEG.
@@ -83,14 +88,20 @@ def open_jpeg(data: bytes) -> Header:
     Raises:
         BadImageError: it is damaged, of a kind that is not decoded, or has too many scans.
     """
-    frame, orientation, profile, start = b"", None, {}, None
+    frame, sequential, orientation, start = b"", False, None, None
+    profile: dict[int, bytes] = {}
+    jfif = adobe = 0
     for marker, body, end in _segments(data):
-        if marker == 0xE1 and body.startswith(b"Exif\0") and orientation is None:
+        if marker == 0xE0 and body.startswith(b"JFIF\0"):
+            jfif = end - len(body)
+        elif marker == 0xE1 and body.startswith(b"Exif\0") and orientation is None:
             orientation = exif_orientation(body)
         elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
             profile[body[12]] = body[14:]
+        elif marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
+            adobe = end - len(body)
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            frame = body
+            frame, sequential = body, marker in (0xC0, 0xC1)
         elif marker == 0xDA:
             start = end
             break
@@ -99,22 +110,26 @@ def open_jpeg(data: bytes) -> Header:
     bits, height, width, bands = struct.unpack_from(">BHHB", frame)
     kinds = {1: ("L", "GRAY"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK")}
     if bits != 8 or bands not in kinds:
-        raise refuse(Reason.UNREAD_KIND, kind=f"JPEG with {bands} of {bits} bits")
+        raise refuse(Reason.UNREAD_KIND, kind=f"JPEG with {bands} samples of {bits} bits")
     if not width or not height:
         raise refuse(Reason.DAMAGED_IMAGE, problem="JPEG without a size")
     # In coded data FF is never followed by DA; what follows the picture may hold anything.
-    if data.count(b"\xff\xda", start) >= MAX_SCANS and _scans(data, start) > MAX_SCANS:
+    if data.count(b"\xff\xda", start) >= MAX_SCANS and _scans(data, start)[0] > MAX_SCANS:
         raise refuse(Reason.OVER_LIMITS, limit=f"{MAX_SCANS} scans")
     mode, space = kinds[bands]
+    data = _with_known_codes(data, jfif, adobe, bands)
 
     def load() -> Samples:
         try:
             pixels = simplejpeg.decode_jpeg(data, space, strict=True)
         except ValueError as error:
             text = str(error)
-            early = "premature end" in text.lower()
-            reason = Reason.TRUNCATED if early else Reason.DAMAGED_IMAGE
-            raise refuse(reason, problem=text) from None
+            if "subsampling" in text:
+                pixels = _unusual_jpeg(data, start, sequential)
+            else:
+                early = "premature end" in text.lower()
+                reason = Reason.TRUNCATED if early else Reason.DAMAGED_IMAGE
+                raise refuse(reason, problem=text) from None
         if mode == "CMYK":
             # As Adobe's programs, and whoever followed them, write it.
             pixels = 255 - pixels
@@ -122,6 +137,54 @@ def open_jpeg(data: bytes) -> Header:
         return Samples(pixels, mode, mode, profile=joined)
 
     return Header(width, height, load, orientation or 1)
+
+
+def _with_known_codes(data: bytes, jfif: int, adobe: int, bands: int) -> bytes:
+    """Return a JPEG without the codes of which libjpeg warns but which say nothing of damage.
+
+    Args:
+        data: the JPEG.
+        jfif: where the content of its JFIF segment begins; 0 if it has none.
+        adobe: the same of the segment of Adobe.
+        bands: of a pixel.
+    """
+    changes = {}
+    if jfif and data[jfif + 5 : jfif + 6] != b"\1":
+        changes[jfif + 5] = 1  # the revision
+    usual = {3: (0, 1), 4: (0, 2)}.get(bands)
+    if adobe and usual is not None and data[adobe + 11] not in usual:
+        changes[adobe + 11] = usual[1]  # what libjpeg takes an unknown colour transform for
+    if not changes:
+        return data
+    changed = bytearray(data)
+    for at, value in changes.items():
+        changed[at] = value
+    return bytes(changed)
+
+
+def _unusual_jpeg(data: bytes, start: int, sequential: bool) -> np.ndarray:
+    """Decode a JPEG with a subsampling that simplejpeg lacks; of CMYK return the inverse.
+
+    Pillow does not tell what libjpeg warns of. Of a picture in one scan, however, the pixels
+    depend on what is put after its data only if these are incomplete.
+    """
+    scans, end = _scans(data, start)
+    if end is None:
+        raise refuse(Reason.TRUNCATED, problem="the JPEG has no end")
+    if not sequential or scans > 1:
+        raise refuse(Reason.UNREAD_KIND, kind="JPEG of several scans with this subsampling")
+    # Pillow would stumble over odd EXIF data, which is not needed any more.
+    data = data[:end].replace(b"Exif\0", b"none\0")
+    pixels, other = (_decode_with_pillow(data + tail) for tail in (_END, b"\x5a" * 4096 + _END))
+    if not np.array_equal(pixels, other):
+        raise refuse(Reason.TRUNCATED, problem="the JPEG's data end before its pixels")
+    return pixels
+
+
+def _decode_with_pillow(data: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+        pixels = np.atleast_3d(np.asarray(image))
+        return 255 - pixels if image.mode == "CMYK" else pixels
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
@@ -140,21 +203,27 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
         at = end
 
 
-def _scans(data: bytes, at: int) -> int:
-    """Count the scans of a JPEG whose first begins at `at`."""
+def _scans(data: bytes, at: int) -> tuple[int, int | None]:
+    """Count the scans of a JPEG whose first begins at `at`, and find its end marker."""
     scans = 1
-    while (found := re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]").search(data, at)) is not None:
+    while (found := _MARKER.search(data, at)) is not None:
         marker, at = data[found.start() + 1], found.end()
         if marker == 0xD9:
-            break
+            return scans, found.start()
         scans += marker == 0xDA
         at += int.from_bytes(data[at : at + 2], "big")
-    return scans
+    return scans, None
 
 
 # PNG
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+
+#: First row, first column and steps of the passes of an interlaced PNG.
+_ADAM7 = [
+    *((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2)),
+    (1, 0, 2, 1),
+]
 
 #: Bands and kind of samples by colour type.
 _PNG_TYPES = {0: (1, "L"), 2: (3, "RGB"), 3: (1, "P"), 4: (2, "L"), 6: (4, "RGB")}
@@ -256,6 +325,9 @@ def _png_samples(data: bytes, bits: int, colours: int, parts: dict[bytes, bytes]
     bands, kind = _PNG_TYPES[colours]
     key = parts.get(b"tRNS")
     mode, pixels = _png_pixels(data, bits, colours)
+    # Where the data end early, Pillow leaves the rest at 0.
+    if parts[b"IHDR"][12] or not pixels[-1].any():
+        _check_length(data, parts[b"IHDR"])
     if kind == "P":
         return _from_palette(pixels[:, :, 0], parts.get(b"PLTE", b""), key or b"")
     maximum = 65535 if bits == 16 else 255
@@ -286,6 +358,25 @@ def _png_pixels(data: bytes, bits: int, colours: int) -> tuple[str, np.ndarray]:
         return "LA", halves.view(">u2").astype(np.uint16)
     mode = "RGB" if colours == 2 else "RGBA"
     return mode, join_halves(lambda order: _read_as(data, f"{mode};16{order}"), "B")
+
+
+def _check_length(data: bytes, header: bytes) -> None:
+    """Refuse a PNG that holds fewer samples than its header says."""
+    width, height, bits, colours, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+    grids = _ADAM7 if interlaced else [(0, 0, 1, 1)]
+    wanted = 0
+    for top, left, down, right in grids:
+        rows, columns = -((top - height) // down), -((left - width) // right)
+        if rows and columns:
+            wanted += rows * (1 + (columns * bits * _PNG_TYPES[colours][0] + 7) // 8)
+    unpack = zlib.decompressobj()
+    packed = b"".join(chunk[8:-4] for name, chunk, _ in _chunks(data) if name == b"IDAT")
+    while wanted > 0:
+        part = unpack.decompress(packed, 2**20)
+        packed = unpack.unconsumed_tail
+        wanted -= len(part)
+        if not part:
+            raise refuse(Reason.TRUNCATED, problem="the PNG has too few samples")
 
 
 def _read_as(data: bytes, rawmode: str) -> np.ndarray:
@@ -346,8 +437,6 @@ def open_pnm(data: bytes) -> Header:
         pixels = _pnm_pixels(body, kind, maximum, height * width * bands, width)
         pixels = pixels.reshape(height, width, bands)
         mode = "1" if numbers == 2 else "L" if bands == 1 else "RGB"
-        if pixels.max() > maximum:
-            raise refuse(Reason.DAMAGED_IMAGE, problem="PNM with a sample above its maximum")
         if numbers == 2:
             pixels = 1 - pixels  # 1 is black
         return Samples(to_eight_bits(pixels, maximum), mode, "L" if bands == 1 else "RGB")
@@ -378,4 +467,6 @@ def _pnm_pixels(body: memoryview, kind: int, maximum: int, count: int, width: in
         samples = np.frombuffer(whole, ">u2" if size == 2 else np.uint8)
     if samples.size < count:
         raise refuse(Reason.TRUNCATED, problem="the PNM has too few samples")
-    return samples[:count]
+    if samples[:count].max() > maximum:
+        raise refuse(Reason.DAMAGED_IMAGE, problem="PNM with a sample above its maximum")
+    return samples[:count].astype(np.uint8 if maximum < 256 else np.uint16, copy=False)

@@ -59,9 +59,9 @@ def open_with_pillow(data: bytes, name: str) -> Header:
     """
     Image.init()
     # Not Image.open, which keeps to itself what was wrong.
+    if name == "TIFF":
+        return _open_tiff(data)
     image = Image.OPEN[name][0](io.BytesIO(data), "")
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return _open_tiff(data, image)
     profile, space = image.info.get("icc_profile"), None
     if name == "AVIF":
         # A profile goes before numbers.
@@ -118,7 +118,14 @@ def _unsupported(text: str) -> BadImageError:
 # TIFF
 
 
-def _open_tiff(data: bytes, image: TiffImagePlugin.TiffImageFile) -> Header:
+def _open_tiff(data: bytes) -> Header:
+    try:
+        image = TiffImagePlugin.TiffImageFile(io.BytesIO(data), "")
+    except SyntaxError as error:
+        # What Pillow misses in a table of its own.
+        if str(error) == "unknown pixel mode" or isinstance(error.__cause__, KeyError):
+            raise _unsupported(f"TIFF of {error}") from None
+        raise
     tags = image.tag_v2
     photometric = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 0)
     bits = max(tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,)))
@@ -164,7 +171,10 @@ def _tiff_samples(data: bytes, bits: int, photometric: int) -> Samples:
         if image.mode == "P":
             samples.pixels = _tiff_palette(tags[TiffImagePlugin.COLORMAP])[np.asarray(image)]
     if samples.alpha is not None:
-        samples.premultiplied = 1 in extra
+        # Pillow itself divides by alpha where it gets planes from libtiff.
+        planes = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1) == 2
+        divided = planes and image.info.get("compression") != "raw"
+        samples.premultiplied = 1 in extra and not divided
         if not extra and not samples.alpha.any():
             samples.alpha = None  # a fourth band of no stated meaning
     return samples
@@ -176,8 +186,9 @@ def _load_tiff(data: bytes, half: str = "L") -> TiffImagePlugin.TiffImageFile:
     `half` is "L" for the upper half, "B" for the lower one.
     """
     image = TiffImagePlugin.TiffImageFile(io.BytesIO(data), "")
-    # Loading turns by this tag, but the turning is the same for all formats.
-    image.tag_v2.pop(TiffImagePlugin.ExifTags.Base.Orientation, None)
+    # Loading would read all other tags, and turn by one; the turning is the same for all formats.
+    image._exif = Image.Exif()
+    image._exif._loaded = True
     image._size = (image.tag_v2[256], image.tag_v2[257])
     image.tile = [tile._replace(args=_as_stored(tile.args, half)) for tile in image.tile]
     image.load()
@@ -200,8 +211,8 @@ def _as_stored(arguments: Any, half: str) -> tuple:
 def _tiff_palette(colormap: tuple[int, ...]) -> np.ndarray:
     """Return a palette as uint8 [256, 3]."""
     entries = np.array(colormap).reshape(3, -1).T
-    # Some programs write 8 bits where 16 are due.
-    scaled = np.rint(entries / 257) if entries.max() > 255 else entries
+    # Of 8 bits programs make 16 by 256 or by 257, and some leave them as they are.
+    scaled = entries >> 8 if entries.max() > 255 else entries
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(scaled)] = scaled[:256]
     return palette

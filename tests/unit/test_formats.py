@@ -1,0 +1,311 @@
+"""What each kind of each format decodes to, beside a reference computed from its samples."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import simplejpeg
+from balle2017.data.images import decode_image, read_size
+from balle2017.data.reasons import Reason
+from helpers import make_picture
+from odd_pictures import assert_shows, chunk, exif, pack, png, refusal, samples, shown, turned
+from PIL import Image
+
+# PNG
+
+TYPES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+
+@pytest.mark.parametrize("interlace", [0, 1])
+@pytest.mark.parametrize("clear", [False, True])
+@pytest.mark.parametrize(
+    ("bits", "colours"),
+    [
+        *((1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2)),
+        *((1, 3), (2, 3), (4, 3), (8, 3), (8, 4), (16, 4), (8, 6), (16, 6)),
+    ],
+)
+def test_png(bits, colours, clear, interlace):
+    values = samples(bits, TYPES[colours])
+    maximum, alpha, parts = 2**bits - 1, None, []
+    colour = values
+    if colours == 3:
+        palette = samples(8, 3, 1, 2**bits)[0]
+        parts.append(chunk(b"PLTE", palette.astype(np.uint8).tobytes()))
+        maximum, colour = 255, palette[values[..., 0]]
+        if clear:
+            alphas = samples(8, 1, 1, 2**bits)[0, :, 0]
+            parts.append(chunk(b"tRNS", alphas.astype(np.uint8).tobytes()))
+            alpha = alphas[values[..., 0]]
+    elif colours in (4, 6):
+        colour, alpha = values[..., :-1], values[..., -1]
+    elif clear:
+        # Beside the pixel that is clear, one whose samples differ in the last bit.
+        values[1, 1] = values[2, 2] ^ 1
+        parts.append(chunk(b"tRNS", values[2, 2].astype(">u2").tobytes()))
+        alpha = np.where((values == values[2, 2]).all(axis=2), 0, maximum)
+    data = png(values, bits, colours, parts, interlace)
+    tolerance = 1 if bits == 16 and alpha is not None else 0.5
+    assert_shows(data, shown(colour, maximum, alpha), tolerance)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("order", [">", "<"])
+def test_a_png_is_turned(orientation, order):
+    rgb = make_picture(7, 16, 24)
+    data = png(rgb, 8, 2, [chunk(b"eXIf", exif(orientation, order))])
+    assert_shows(data, turned(rgb, orientation).astype(float))
+
+
+def test_text_of_any_size_harms_no_png():
+    rgb = make_picture(3)
+    text = zlib.compress(bytes(100_000_000))
+    parts = [
+        chunk(b"zTXt", b"workflow\0\0" + text),
+        chunk(b"iTXt", b"workflow\0\1\0\0\0" + text),
+        chunk(b"tEXt", b"long\0" + bytes(5_000_000).replace(b"\0", b"x")),
+    ]
+    assert_shows(png(rgb, 8, 2, parts), rgb.astype(float))
+
+
+@pytest.mark.parametrize("name", [b"eXIf", b"tEXt", b"pHYs", b"gAMA", b"iCCP", b"tIME", b"bKGD"])
+def test_a_wrong_checksum_of_what_is_no_pixel_does_no_harm(name):
+    rgb = make_picture(3)
+    data = png(rgb, 8, 2, [chunk(name, b"MM\0*\0\0\0\x08", damage=1)])
+    assert_shows(data, rgb.astype(float))
+
+
+@pytest.mark.parametrize("name", [b"IHDR", b"IDAT", b"PLTE", b"tRNS", b"IEND"])
+def test_a_wrong_checksum_of_pixels_is_damage(name):
+    parts = [chunk(b"PLTE", bytes(768)), chunk(b"tRNS", bytes(256))]
+    data = bytearray(png(samples(8, 1), 8, 3, parts))
+    at = data.index(name) - 4
+    data[at + 8 + int.from_bytes(data[at : at + 4], "big")] ^= 1
+    assert refusal(bytes(data)) == Reason.DAMAGED_IMAGE
+
+
+def test_a_png_that_ends_early_is_truncated():
+    data = png(samples(8, 3), 8, 2)
+    for length in (30, len(data) - 20, len(data) - 12, len(data) - 1):
+        assert refusal(data[:length]) == Reason.TRUNCATED
+
+
+@pytest.mark.parametrize("interlace", [0, 1])
+@pytest.mark.parametrize(("bits", "colours"), [(1, 0), (8, 2), (16, 6)])
+def test_a_png_with_too_few_rows_is_truncated(bits, colours, interlace):
+    data = png(samples(bits, TYPES[colours]), bits, colours, (), interlace)
+    rest = (bits, colours, 0, 0, interlace)
+    header, taller = (chunk(b"IHDR", struct.pack(">IIBBBBB", 13, h, *rest)) for h in (5, 9))
+    # The rows of passes after the first are then found at wrong places.
+    reasons = [Reason.TRUNCATED, Reason.DAMAGED_IMAGE][: 1 + interlace]
+    assert refusal(data.replace(header, taller)) in reasons
+
+
+@pytest.mark.parametrize("interlace", [0, 1])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (9, 1), (3, 2), (8, 8)])
+def test_a_black_png_is_whole(height, width, interlace):
+    black = np.zeros((height, width, 3), int)
+    assert_shows(png(black, 8, 2, (), interlace), black.astype(float))
+
+
+def test_a_png_of_an_unknown_kind_is_refused():
+    assert refusal(png(samples(8, 3), 8, 2, [chunk(b"CgBI", b"")])) == Reason.UNREAD_KIND
+
+
+# PNM
+
+
+@pytest.mark.parametrize("maximum", [1, 2, 15, 100, 255, 256, 1000, 4095, 65535])
+@pytest.mark.parametrize("kind", [2, 3, 5, 6])
+def test_pnm(kind, maximum):
+    values = np.random.default_rng(maximum).integers(
+        0, maximum + 1, (5, 13, 3 if kind % 3 == 0 else 1)
+    )
+    body = " ".join(map(str, values.reshape(-1))).encode()
+    if kind > 3:
+        body = values.astype(">u2" if maximum > 255 else "u1").tobytes()
+    data = b"P%d\n# a remark 1 2\n13 5\n%d\n" % (kind, maximum) + body
+    assert_shows(data, shown(values, maximum))
+    assert refusal(data[:-20]) == Reason.TRUNCATED
+
+
+@pytest.mark.parametrize("kind", [1, 4])
+def test_pbm(kind):
+    ink = samples(1, 1)
+    text = "".join(map(str, ink.reshape(-1))).encode()
+    data = b"P%d 13 5\n" % kind + (text if kind == 1 else pack(ink, 1))
+    assert_shows(data, shown(1 - ink, 1))
+
+
+def test_a_pnm_does_not_exceed_its_maximum():
+    assert refusal(b"P5 2 1 100\n" + bytes([100, 101])) == Reason.DAMAGED_IMAGE
+    assert refusal(b"P2 2 1 100\n100 x1") == Reason.DAMAGED_IMAGE
+    assert refusal(b"P2 2 1 100\n100 101") == Reason.DAMAGED_IMAGE
+
+
+# BMP and GIF
+
+
+@pytest.mark.parametrize("alpha", ["none", "some"])
+def test_an_alpha_of_a_bmp_that_is_nought_everywhere_is_none(alpha):
+    rgb = make_picture(5, 16, 24)
+    band = np.zeros((16, 24, 1), np.uint8)
+    band[3:, :] = 0 if alpha == "none" else 200
+    bgra = np.concatenate([rgb[..., ::-1], band], axis=2)[::-1]
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, 24, 16, 1, 32, 3, bgra.size, 0, 0, 0, 0) + masks
+    body = header.ljust(108, b"\0") + bgra.tobytes()
+    data = b"BM" + struct.pack("<IHHI", 14 + len(body), 0, 0, 14 + 108) + body
+    opaque = None if alpha == "none" else band[..., 0].astype(int)
+    assert_shows(data, shown(rgb.astype(float), 255, opaque))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
+@pytest.mark.parametrize("form", ["BMP", "GIF", "PNG", "TIFF", "WEBP", "JPEG2000", "PPM"])
+def test_what_pillow_writes_without_loss(form, mode):
+    rgb = Image.fromarray(make_picture(6, 16, 24))
+    image = rgb.quantize(16) if mode == "P" or (mode, form) == ("RGB", "GIF") else rgb.convert(mode)
+    if (mode, form) in [("P", "PPM"), ("1", "JPEG2000"), ("P", "JPEG2000")]:
+        pytest.skip("Pillow does not write it")
+    buffer = io.BytesIO()
+    image.save(buffer, form, **({"lossless": True} if form == "WEBP" else {}))
+    assert_shows(buffer.getvalue(), np.asarray(image.convert("RGB")).astype(float))
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP", "JPEG2000", "AVIF"])
+def test_alpha_lies_over_white(form, mode):
+    values = np.random.default_rng(2).integers(0, 256, (16, 24, len(mode)), np.uint8)
+    if form == "AVIF":  # which is not exact
+        values = np.asarray(Image.fromarray(make_picture(1, 64, 64)).convert(mode)).copy()
+        values[:32, :, -1] = 0
+    buffer = io.BytesIO()
+    options = {"lossless": True, "exact": True} if form == "WEBP" else {}
+    options = {"quality": 100, "subsampling": "4:4:4"} if form == "AVIF" else options
+    Image.fromarray(values).save(buffer, form, **options)
+    expected = shown(values[..., :-1].astype(float), 255, values[..., -1].astype(int))
+    assert_shows(buffer.getvalue(), expected, 4 if form == "AVIF" else 0.5)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "WEBP", "AVIF"])
+def test_a_picture_is_turned(form, orientation):
+    rgb = make_picture(7, 32, 48)
+    buffer = io.BytesIO()
+    marks = Image.Exif()
+    marks[0x0112] = orientation
+    options = {"lossless": True} if form == "WEBP" else {"quality": 100, "subsampling": "4:4:4"}
+    Image.fromarray(rgb).save(buffer, form, exif=marks, **options)
+    assert_shows(buffer.getvalue(), turned(rgb, orientation).astype(float), 4)
+
+
+# JPEG
+
+
+def jpeg(image: Image.Image, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "RGB kept"])
+def test_jpeg_is_what_pillow_decodes(mode, subsampling, progressive):
+    image = Image.fromarray(make_picture(8, 37, 53)).convert(mode.split()[0])
+    options = {"keep_rgb": True} if "kept" in mode else {"subsampling": subsampling}
+    if mode == "CMYK" and subsampling != "4:4:4" and progressive:
+        assert refusal(jpeg(image, progressive=True, **options)) == Reason.UNREAD_KIND
+        return
+    data = jpeg(image, progressive=progressive, restart_marker_rows=1, **options)
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert_shows(data, expected.astype(float), 0)
+
+
+@pytest.mark.parametrize("subsampling", ["440", "411", "422", "Gray"])
+def test_other_subsamplings(subsampling):
+    data = simplejpeg.encode_jpeg(make_picture(8, 37, 53), colorsubsampling=subsampling)
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert_shows(data, expected.astype(float), 0)
+
+
+@pytest.mark.parametrize("where", ["half", "no end", "end in the middle"])
+def test_an_unusual_subsampling_is_no_excuse_for_damage(where):
+    image = Image.fromarray(make_picture(8, 200, 200)).convert("CMYK")
+    data = jpeg(image, subsampling="4:2:0", quality=95)
+    half = data[: len(data) // 2]
+    damaged = {"half": half, "no end": data[:-2], "end in the middle": half + b"\xff\xd9"}[where]
+    assert refusal(damaged) == Reason.TRUNCATED
+
+
+def with_segment(data: bytes, marker: int, body: bytes) -> bytes:
+    return data[:2] + struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body + data[2:]
+
+
+LONG_UNIT = struct.pack("<HHII", 0x0128, 4, 1, 2**32 - 1)
+NEGATIVE = struct.pack("<HHII", 0x011A, 10, 1, 8)
+OUTSIDE = struct.pack("<HHII", 0x011B, 5, 2**31, 2**31)
+
+
+@pytest.mark.parametrize("kind", [1, 3, 4])
+@pytest.mark.parametrize("entry", [LONG_UNIT, NEGATIVE, OUTSIDE, b"\xff" * 12])
+def test_odd_exif_entries_beside_the_orientation_do_no_harm(entry, kind):
+    rgb = Image.fromarray(make_picture(7, 32, 48))
+    plain = jpeg(rgb)
+    data = with_segment(plain, 0xE1, b"Exif\0\0" + exif(6, "<", entry, kind=kind))
+    expected = turned(np.asarray(Image.open(io.BytesIO(plain))), 6)
+    assert_shows(data, expected.astype(float), 0)
+
+
+@pytest.mark.parametrize("length", range(0, 27))
+def test_exif_data_may_end_anywhere(length):
+    plain = jpeg(Image.fromarray(make_picture(7, 32, 48)))
+    data = with_segment(plain, 0xE1, b"Exif\0\0" + exif(6)[:length])
+    whole = length >= 20
+    assert read_size(data) == ((32, 48) if whole else (48, 32))
+    np.testing.assert_array_equal(
+        decode_image(data).pixels, turned(decode_image(plain).pixels, 6 if whole else 1)
+    )
+
+
+def test_a_jpeg_that_libjpeg_calls_corrupt_is_damaged():
+    data = jpeg(Image.fromarray(make_picture(8, 200, 200)), quality=95)
+    half = len(data) // 2
+    for damaged in (data[:half], data[:half] + b"\xff\xd9", data[:half] + bytes(half), data[:-2]):
+        assert refusal(damaged) in (Reason.TRUNCATED, Reason.DAMAGED_IMAGE)
+
+
+def test_what_follows_a_jpeg_does_not_matter():
+    data = jpeg(Image.fromarray(make_picture(8)))
+    expected = decode_image(data).pixels
+    for tail in (b"\0" * 100, b"\xff\xda" * 1000, data):
+        np.testing.assert_array_equal(decode_image(data + tail).pixels, expected)
+
+
+def test_a_jpeg_of_an_unknown_revision_is_decoded():
+    data = jpeg(Image.fromarray(make_picture(8)))
+    at = data.index(b"JFIF\0") + 5
+    odd = data[:at] + b"\x02" + data[at + 1 :]
+    np.testing.assert_array_equal(decode_image(odd).pixels, decode_image(data).pixels)
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 7])
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+def test_a_jpeg_of_an_unknown_transform_is_decoded(mode, code):
+    plain = jpeg(Image.fromarray(make_picture(8)).convert(mode))
+    at = plain.find(b"Adobe")
+    body = b"Adobe\0\x64\0\0\0\0" + bytes([code])
+    data = (
+        with_segment(plain, 0xEE, body)
+        if at < 0
+        else plain[: at + 11] + body[-1:] + plain[at + 12 :]
+    )
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert_shows(data, expected.astype(float), 0)
+
+
+@pytest.mark.parametrize("tail", [b"", b"rest"])
+def test_other_data_is_no_picture(tail):
+    assert refusal(b"GIF88a" + tail) == Reason.NOT_AN_IMAGE
