@@ -236,7 +236,8 @@ def test_a_member_that_confuses_the_decoder_does_not_end_the_run(extract):
     texture = b"DDS " + (124).to_bytes(4, "little") + bytes(120) + b"\xff" * 200
     rows = extract(tar_bytes({"a.ico": icon.getvalue(), "b.dds": texture, **PICTURES}))
     # Formats whose readers decode while they open are not opened.
-    assert rows["a.ico"]["reason"] == rows["b.dds"]["reason"] == "not an image"
+    assert rows["a.ico"]["reason"].startswith("picture format not supported: icon;")
+    assert rows["b.dds"]["reason"].startswith("picture format not supported: DDS;")
     assert len(rows) == 6
 
 
@@ -302,3 +303,31 @@ def test_a_folder_that_may_not_be_read_has_a_row(extract, monkeypatch, picture_f
 
     monkeypatch.setattr(os, "scandir", refuse)
     assert extract(picture_folder)["closed/"]["reason"] == "not readable"
+
+
+@pytest.mark.parametrize("settings", [{}, {"max_images": 2}], ids=["all", "sampled"])
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("{}.heic", bytes(4) + b"ftypheic" + bytes(99), "20 picture format not supported"),
+        ("{}.jpg", b"<html>", "20 named like a picture, but none"),
+        ("{}.dng", b"MM\0*" + bytes(99), "20 picture format not supported"),
+    ],
+)
+def test_pictures_of_formats_that_are_not_read_count_as_rejected(
+    extract, settings, name, data, reason
+):
+    members = {name.format(index): data + bytes([index]) for index in range(20)} | PICTURES
+    message = rf"83% of the images were rejected \({reason}.*the first is {name.format(0)}: "
+    with pytest.raises(InputError, match=message):
+        extract(tar_bytes(members), **settings)
+    rows = extract(tar_bytes(members), max_rejected=1, **settings)
+    assert {rows[name.format(index)]["status"] for index in range(20)} == {"rejected"}
+
+
+def test_pictures_that_nobody_could_see_count_too(extract):
+    buffer = io.BytesIO(encrypted_zip({f"{index}.png": png(9) for index in range(20)}))
+    with pytest.raises(InputError, match=r"83% of the images were rejected \(20 encrypted"):
+        extract(tar_bytes({"in.zip": buffer.getvalue(), **PICTURES}))
+    texts = encrypted_zip({f"{index}.txt": b"text" for index in range(20)})
+    assert extract(tar_bytes({"in.zip": texts, **PICTURES}))["0.png"]["status"] == "accepted"

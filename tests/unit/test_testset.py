@@ -1,8 +1,11 @@
 """A test set from an archive is whole, or an error."""
 
+import os
+import tarfile
+
 import pytest
-from archives import gz, png, tar_bytes, zip_bytes
-from balle2017.data.images import list_images, read_image
+from archives import gz, png, special, tar_bytes, zip_bytes
+from balle2017.data.images import list_images, list_test_images, read_image
 from balle2017.data.testset import unpack_test_images
 from balle2017.errors import InputError
 
@@ -49,3 +52,103 @@ def test_a_picture_that_is_lost_is_an_error_and_the_earlier_set_stays(tmp_path, 
     with pytest.raises(InputError, match=message):
         unpacked(tmp_path, data)
     assert list_images(tmp_path / "images") == before
+
+
+HEIC = bytes.fromhex("00000018") + b"ftypheic" + bytes(300)
+JXL = b"\xff\x0a" + bytes(300)
+TIFF = b"II*\0" + bytes(300)
+SVG = b'<?xml version="1.0"?>\n<!-- Made\nby hand -->\n<svg width="9" height="9"/>'
+
+#: Files that claim to be pictures, and what is said of them.
+LOST = {
+    "empty.png": (b"", "named like a picture, but none"),
+    "page.JPG": (b"<html>404</html>", "named like a picture, but none"),
+    "head_cut.png": (png(1)[40:], "named like a picture, but none"),
+    "tail_cut.png": (png(1)[:40], "truncated"),
+    "phone.HEIC": (HEIC, "picture format not supported: HEIC"),
+    "phone": (HEIC, "picture format not supported: HEIC"),
+    "phone.bin": (HEIC[:8] + b"mif1" + HEIC[12:], "picture format not supported: HEIC"),
+    "new.jxl": (JXL, "picture format not supported: JPEG XL"),
+    "new.dat": (JXL, "picture format not supported: JPEG XL"),
+    "camera.NEF": (TIFF, "picture format not supported: raw file of a camera"),
+    "camera.cr2": (b"II*\0\x10\0\0\0CR\2\0" + bytes(99), "picture format not supported: Canon raw"),
+    "camera.raw": (bytes(999), "named like a picture, but none"),
+    "drawing.svg": (SVG, "picture format not supported: SVG"),
+    "drawing": (SVG, "picture format not supported: SVG"),
+    "painting.psd": (b"8BPS" + bytes(99), "picture format not supported: Photoshop"),
+}
+
+
+@pytest.mark.parametrize("make", [tar_bytes, zip_bytes, lambda files: gz(tar_bytes(files))])
+@pytest.mark.parametrize("name", LOST)
+def test_whatever_claims_to_be_a_picture_is_named(tmp_path, make, name):
+    data, message = LOST[name]
+    with pytest.raises(InputError, match=rf"test\.bin: x/{name}: {message}"):
+        unpacked(tmp_path, make({"a.png": png(1), f"x/{name}": data, "b.png": png(2)}))
+    inner = zip_bytes({name: data})
+    with pytest.raises(InputError, match=rf"test\.bin: in\.zip/{name}: {message}"):
+        unpacked(tmp_path, make({"a.png": png(1), "in.zip": inner}))
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_in_a_folder_too_it_is_named(tmp_path, name):
+    data, message = LOST[name]
+    (tmp_path / "a.png").write_bytes(png(1))
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=rf"{name}: {message}"):
+        [read_image(path) for path in list_test_images(tmp_path)]
+
+
+@pytest.mark.parametrize("name", ["b.png", "b", "deep/er/b.jpg", "c.heic"])
+def test_a_picture_in_a_subfolder_of_a_test_set_is_named(tmp_path, name):
+    (tmp_path / "a.png").write_bytes(png(1))
+    path = tmp_path / "sub" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(png(2))
+    with pytest.raises(InputError, match=rf"sub/{name} lies in a subfolder"):
+        list_test_images(tmp_path)
+
+
+def test_what_claims_to_be_no_picture_may_lie_beside(tmp_path):
+    others = {
+        "README": b"P1 and BM are names, GIF is not", "labels.csv": b"a,1", "notes.txt": b"",
+        ".hidden.png": b"", "model.bin": bytes(600), "film.mp4": bytes(4) + b"ftypisom" + bytes(99),
+        "paper.pdf": b"%PDF-1.4", "page.html": b"<html><svg/></html>", "Thumbs.db": b"\xd0\xcf\x11",
+    }  # fmt: skip
+    for name, data in others.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "a.png").write_bytes(png(1))
+    (tmp_path / "without_end").write_bytes(png(2))
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "b.png").write_bytes(png(3))
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "c.txt").write_bytes(b"text")
+    names = [path.name for path in list_test_images(tmp_path)]
+    assert names == ["a.png", "without_end"]
+    members = others | {"a.png": png(1), "without_end": png(2)}
+    found = unpacked(tmp_path / "texts", zip_bytes(members))
+    assert [path.stem for path in found] == ["a", "without_end"]
+
+
+def test_equal_pictures_are_both_there(tmp_path):
+    found = unpacked(tmp_path, zip_bytes({"a.png": png(1), "b.png": png(2), "c.png": png(1)}))
+    assert [path.stem for path in found] == ["a", "b", "c"]
+    assert (read_image(found[0]) == read_image(found[2])).all()
+
+
+def test_links_to_pictures_are_no_pictures_left_out(tmp_path):
+    link = special(tarfile.SYMTYPE, "a.png")
+    with pytest.raises(InputError, match=r"b\.png: not a regular file"):
+        unpacked(tmp_path, tar_bytes({"a.png": png(1), "b.png": link}))
+    link = special(tarfile.SYMTYPE, "folder")
+    assert len(unpacked(tmp_path, tar_bytes({"a.png": png(1), "current": link}))) == 1
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(png(1))
+    (folder / "b.png").symlink_to(folder / "nothing")
+    with pytest.raises(InputError, match=r"b\.png: "):
+        [read_image(path) for path in list_test_images(folder)]
+    (folder / "b.png").unlink()
+    os.mkfifo(folder / "b.png")
+    with pytest.raises(InputError, match=r"b\.png: "):
+        [read_image(path) for path in list_test_images(folder)]

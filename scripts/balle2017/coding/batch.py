@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from balle2017.data.images import EXTENSIONS
+from balle2017.data.kinds import EXTENSIONS
 from balle2017.data.reasons import BadImageError
 from balle2017.errors import DamagedFileError, InputError, WorkError
 

@@ -14,12 +14,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from balle2017.data import kinds
 from balle2017.data.archives import Member, iterate_members, source_size
 from balle2017.data.images import MAX_PIXELS, decode_image, read_size
 from balle2017.data.reasons import BadImageError, Reason, Refusal, Status
@@ -115,13 +116,21 @@ def _refused(refusal: Refusal) -> Row:
     return {"status": reason.status, "code": reason.name.lower(), "reason": str(refusal)}
 
 
-def prepare(data: bytes, settings: ExtractSettings) -> Prepared:
-    """Decode, check and scale one encoded picture."""
+def _why_not_used(error: BadImageError, name: str) -> Row:
+    """Return the columns of a manifest that say why a member of this name is not decoded."""
+    refusal = error.refusal
+    if refusal.reason is Reason.NOT_AN_IMAGE and kinds.named_like_picture(name):
+        refusal = Refusal(Reason.MISNAMED)
+    return _refused(refusal)
+
+
+def prepare(data: bytes, settings: ExtractSettings, name: str = "") -> Prepared:
+    """Decode, check and scale one encoded picture, whose file has this name."""
     row: Row = {"sha256": hashlib.sha256(data).hexdigest()}
     try:
-        decoded = decode_image(data, settings.max_pixels, settings.min_size)
+        decoded = decode_image(data, settings.max_pixels, settings.min_size, name)
     except BadImageError as error:
-        return Prepared(row | _refused(error.refusal))
+        return Prepared(row | _why_not_used(error, name))
     pixels, row["mode"], row["colour"] = decoded
     # Of the picture as it came, so that a test picture is known after scaling too.
     digest = pixel_hash(pixels)
@@ -158,13 +167,15 @@ def _in_order(
     """
     if threads == 1:
         for row, data in jobs:
-            yield row, None if data is None else prepare(data, settings)
+            yield row, None if data is None else prepare(data, settings, row["name"])
         return
     waiting: deque[tuple[Row, Future[Prepared] | None]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             for row, data in jobs:
-                future = None if data is None else pool.submit(prepare, data, settings)
+                future = None
+                if data is not None:
+                    future = pool.submit(prepare, data, settings, row["name"])
                 waiting.append((row, future))
                 while len(waiting) > 2 * threads:
                     row, future = waiting.popleft()
@@ -272,12 +283,14 @@ def _sampled_rows(
             row = _first_row(member)
             if member.data is not None:
                 try:
-                    size = read_size(member.data, settings.max_pixels, settings.min_size)
+                    size = read_size(
+                        member.data, settings.max_pixels, settings.min_size, member.name
+                    )
                     row["width"], row["height"] = size
                     row["sha256"] = sample.offer({"name": member.name, "index": index}, member.data)
                     row |= _refused(Refusal(Reason.NOT_SAMPLED))
                 except BadImageError as error:
-                    row |= _refused(error.refusal)
+                    row |= _why_not_used(error, member.name)
             file.write(json.dumps(row) + "\n")
     sampled = {
         row["index"]: store.add({"name": row["name"]}, prepared)
@@ -295,6 +308,7 @@ def extract_archives(
     settings: ExtractSettings,
     threads: int = 2,
     log: Callable[[str], object] = print,
+    strict: bool = False,
 ) -> Counter:
     """Decode the pictures of one or several archives into a dataset folder.
 
@@ -307,19 +321,22 @@ def extract_archives(
         settings: see `ExtractSettings`.
         threads: pictures decoded at the same time; the result does not depend on it.
         log: called with one line of text now and then.
+        strict: end at the first picture that cannot be used, whatever `max_rejected` says.
 
     Returns:
         How many members were accepted, skipped and rejected.
 
     Raises:
         InputError: a source is missing, damaged or no archive, holds no usable
-            image, or more than `max_rejected` of its images are rejected.
+            image, or more than `max_rejected` of its images cannot be used; with
+            `strict`, naming the first of them.
         WorkError: the disk is full.
     """
     sources, out = [Path(source) for source in sources], Path(out)
     for source in sources:
         if not source.exists():
             raise InputError(f"archive {source} does not exist")
+    names = ", ".join(map(str, sources))
     partial = out / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -328,12 +345,23 @@ def extract_archives(
         store = _Store(partial)
         counts: Counter[str] = Counter()
         reasons: Counter[Reason] = Counter()
+        lost, first = 0, ""
 
         def counted(rows: Iterable[Row]) -> Iterator[Row]:
+            nonlocal lost, first
             for row in rows:
                 counts[row["status"]] += 1
                 if code := row.get("code"):
-                    reasons[Reason[code.upper()]] += 1
+                    reason = Reason[code.upper()]
+                    reasons[reason] += 1
+                    if _is_lost_picture(reason, row["name"]):
+                        lost += 1
+                        first = first or f"; the first is {row['name']}: {row['reason']}"
+                        if strict:
+                            raise InputError(
+                                f"{names}: {row['name']}: {row['reason']}; of a test set no "
+                                "picture is skipped or rejected: repair it, or take it out"
+                            )
                 else:
                     progress.count_image()
                 yield row
@@ -346,7 +374,10 @@ def extract_archives(
         write_table(partial / "manifest.csv", MANIFEST_COLUMNS, counted(rows))
         store.close()
         progress.close()
-        _check_counts(sources, counts, reasons, settings)
+        try:
+            _check_counts(names, counts["accepted"], lost, reasons, settings)
+        except InputError as error:
+            raise InputError(f"{error}{first}") from None
         _install(partial, out, counts)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -360,19 +391,34 @@ def extract_archives(
     return counts
 
 
+#: Reasons that say nothing about a picture, or that it is there already.
+_NO_LOSS = (Reason.HIDDEN, Reason.NOT_AN_IMAGE, Reason.DUPLICATE, Reason.NOT_SAMPLED)
+
+
+def _is_lost_picture(reason: Reason, name: str) -> bool:
+    """Tell whether a member that is not used is, or seems to be, a picture or several."""
+    if reason.status is Status.REJECTED:
+        return True
+    if reason in _NO_LOSS:
+        return False
+    # Nobody saw its bytes. Without an end of its own a name tells nothing, and so do archives'.
+    archives = (Reason.DAMAGED_ARCHIVE, Reason.DEEP_ARCHIVE)
+    unknown = not PurePath(name).suffix and reason is not Reason.NOT_REGULAR
+    return reason in archives or unknown or kinds.named_like_picture(name)
+
+
 def _check_counts(
-    sources: list[Path], counts: Counter, reasons: Counter[Reason], settings: ExtractSettings
+    names: str, accepted: int, lost: int, reasons: Counter[Reason], settings: ExtractSettings
 ) -> None:
     """Raise InputError where too little of the sources could be used."""
-    names = ", ".join(map(str, sources))
-    images = counts["rejected"] + counts["accepted"] + reasons[Reason.NOT_SAMPLED]
+    images = lost + accepted + reasons[Reason.NOT_SAMPLED]
     del reasons[Reason.NOT_SAMPLED]
     common = "; ".join(f"{number} {reason.heading}" for reason, number in reasons.most_common(3))
     if Reason.BELOW_MIN_SIZE in reasons:
         common += f"; min_size is {settings.min_size}"
-    if not counts["accepted"]:
+    if not accepted:
         raise InputError(f"{names} holds no usable image ({common or 'it is empty'})")
-    share = counts["rejected"] / images
+    share = lost / images
     if share > settings.max_rejected:
         raise InputError(
             f"{names}: {share:.0%} of the images were rejected ({common}); "

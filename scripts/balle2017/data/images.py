@@ -1,13 +1,14 @@
 """Decode any picture into 8-bit sRGB, in one stated way."""
 
 import contextlib
-import re
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from balle2017.data import kinds
 from balle2017.data.colour import to_srgb
 from balle2017.data.formats import Header, open_jpeg, open_png, open_pnm
 from balle2017.data.formats_pillow import pillow_format
@@ -15,26 +16,6 @@ from balle2017.data.limits import as_bad_image, open_limited
 from balle2017.data.reasons import BadImageError, Reason, Refusal, refuse
 from balle2017.data.store import centre_crop
 from balle2017.errors import InputError, WorkError
-
-#: File names that are taken for pictures when a folder is listed.
-EXTENSIONS = frozenset(
-    [
-        ".avif",
-        ".bmp",
-        ".gif",
-        ".jfif",
-        ".jp2",
-        ".jpeg",
-        ".jpg",
-        ".pgm",
-        ".png",
-        ".pnm",
-        ".ppm",
-        ".tif",
-        ".tiff",
-        ".webp",
-    ]
-)
 
 #: Largest picture that is decoded by default, in pixels (8192 x 8192).
 MAX_PIXELS = 8192 * 8192
@@ -56,19 +37,21 @@ class Decoded(NamedTuple):
 
 
 @contextlib.contextmanager
-def _opened(data: bytes | BinaryIO, max_pixels: int, min_size: int) -> Iterator[Header]:
+def _opened(data: bytes | BinaryIO, max_pixels: int, min_size: int, name: str) -> Iterator[Header]:
     """Open a picture of any format, and say in words what is wrong with it."""
     data = data if isinstance(data, bytes) else data.read()
     with contextlib.ExitStack() as stack:
         try:
+            if unread := kinds.unread_format(data, name):
+                raise refuse(Reason.UNREAD_FORMAT, format=unread)
             if data[:3] == b"\xff\xd8\xff":
                 header = open_jpeg(data)
             elif data[:8] == b"\x89PNG\r\n\x1a\n":
                 header = open_png(data)
-            elif re.match(rb"P[1-6][\s#]", data):
+            elif kinds.read_format(data) == "PNM":
                 header = open_pnm(data)
-            elif (name := pillow_format(data)) is not None:
-                header = stack.enter_context(open_limited(data, name))
+            elif (kind := pillow_format(data)) is not None:
+                header = stack.enter_context(open_limited(data, kind))
             else:
                 raise refuse(Reason.NOT_AN_IMAGE)
             width, height = header.width, header.height
@@ -89,19 +72,19 @@ def _opened(data: bytes | BinaryIO, max_pixels: int, min_size: int) -> Iterator[
 
 
 def read_size(
-    data: bytes | BinaryIO, max_pixels: int = MAX_PIXELS, min_size: int = 1
+    data: bytes | BinaryIO, max_pixels: int = MAX_PIXELS, min_size: int = 1, name: str = ""
 ) -> tuple[int, int]:
     """Return a picture's width and height, as displayed, from its header alone.
 
     Raises:
         BadImageError: as `decode_image`, as far as the header tells.
     """
-    with _opened(data, max_pixels, min_size) as header:
+    with _opened(data, max_pixels, min_size, name) as header:
         return header.displayed_size()
 
 
 def decode_image(
-    data: bytes | BinaryIO, max_pixels: int = MAX_PIXELS, min_size: int = 1
+    data: bytes | BinaryIO, max_pixels: int = MAX_PIXELS, min_size: int = 1, name: str = ""
 ) -> Decoded:
     """Decode one picture to 8-bit sRGB; docs/b17.md has the rules.
 
@@ -109,13 +92,14 @@ def decode_image(
         data: the encoded picture.
         max_pixels: larger pictures are refused before they are decoded.
         min_size: pictures with a shorter side are refused before they are decoded.
+        name: of its file; it tells a camera's raw file from the TIFF as that it begins.
 
     Raises:
         BadImageError: not a picture, damaged, truncated, of a kind that is not decoded, or
             outside the limits.
         WorkError: the process that decodes was killed from outside.
     """
-    with _opened(data, max_pixels, min_size) as header:
+    with _opened(data, max_pixels, min_size, name) as header:
         samples = header.load()
         pixels, colour = to_srgb(samples)
         return Decoded(_turned(pixels, header.orientation), samples.mode, colour)
@@ -139,20 +123,26 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         BadImageError: with the path and the reason.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise refuse(Reason.NOT_REGULAR)  # a pipe would never end
         with open(path, "rb") as file:
-            return decode_image(file, max_pixels)[0]
+            return decode_image(file, max_pixels, name=path.name)[0]
     except BadImageError as error:
         raise BadImageError(error.refusal, path) from None
     except OSError as error:
-        refusal = Refusal(Reason.OPEN_FAILED, {"problem": error.strerror})
-        raise BadImageError(refusal, path) from None
+        raise _open_failed(path, error) from None
 
 
 def list_test_images(folder: Path) -> list[Path]:
     """Return what `list_images` does for a test set, whose results are named by the stems.
 
+    Nothing that claims to be a picture may be left out: a mean over the others would be
+    another test set's. As far as names and first bytes tell, that is checked here, before
+    the work; `read_image` finds the rest.
+
     Raises:
-        InputError: see `list_images`; or two names differ in the suffix only.
+        InputError: see `list_images`; two names differ in the suffix only; a picture lies in
+            a subfolder, or cannot be decoded.
     """
     paths = list_images(folder)
     by_stem: dict[str, Path] = {}
@@ -160,28 +150,64 @@ def list_test_images(folder: Path) -> list[Path]:
         other = by_stem.setdefault(path.stem, path)
         if other is not path:
             raise InputError(f"{other} and {path.name} differ in the suffix only; rename one")
+        head = _head(path)
+        if kinds.read_format(head, path.name) is None:
+            name = kinds.unread_format(head, path.name)
+            refusal = (
+                Refusal(Reason.UNREAD_FORMAT, {"format": name})
+                if name
+                else Refusal(Reason.MISNAMED)
+            )
+            raise BadImageError(refusal, path)
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in (Path(parent) / name for name in sorted(files)):
+            if path.parent != Path(folder) and _claims_picture(path):
+                raise InputError(
+                    f"{path} lies in a subfolder, and would be left out; the pictures of a test "
+                    f"set lie directly in {folder}"
+                )
     return paths
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the picture files directly in `folder`, sorted by name.
+    """Return the files directly in `folder` that claim to be pictures, sorted by name.
+
+    By their names or their first bytes (`kinds`): what cannot be decoded is listed too, so
+    that it is missed when it is read, and not left out in silence. Hidden files are not.
 
     Raises:
         InputError: no such folder, or no picture in it.
+        BadImageError: a file cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}")
-    found = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
-    )
+    found = sorted(path for path in folder.iterdir() if _claims_picture(path))
     if not found:
         raise InputError(
-            f"{folder} holds no image (looked for {', '.join(sorted(EXTENSIONS))} by name)"
+            f"{folder} holds no image (looked for names that end in .png, .jpg and the like, and "
+            "for files that begin as pictures do)"
         )
     return found
+
+
+def _claims_picture(path: Path) -> bool:
+    try:
+        return kinds.claims_picture(path)
+    except OSError as error:
+        raise _open_failed(path, error) from None
+
+
+def _head(path: Path) -> bytes:
+    try:
+        return kinds.read_head(path)
+    except OSError as error:
+        raise _open_failed(path, error) from None
+
+
+def _open_failed(path: Path, error: OSError) -> BadImageError:
+    return BadImageError(Refusal(Reason.OPEN_FAILED, {"problem": error.strerror}), path)
 
 
 class PictureFolder:

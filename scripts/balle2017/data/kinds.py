@@ -1,0 +1,136 @@
+"""What claims to be a picture, by its name or its first bytes, whether it can be decoded or not.
+
+A file that claims to be one and is not used is a loss, which a test set must not have and a
+training set has to count. Drawings such as SVG claim it too; films and documents (PDF, EPS)
+do not.
+"""
+
+import re
+from pathlib import Path, PurePath
+
+#: As many bytes are looked at.
+HEAD_BYTES = 4096
+
+# ruff: noqa: SIM905 - lists with a line for each word would tell less
+
+#: Ends of the names of pictures that can be decoded.
+EXTENSIONS = frozenset(
+    ".avif .avifs .apng .bmp .dib .gif .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx "
+    ".pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
+)
+
+#: Of raw files of cameras. Many begin as TIFF does, with a small preview.
+_CAMERAS = frozenset(
+    ".3fr .ari .arw .bay .cap .cr2 .cr3 .crw .dcr .dcs .dng .drf .eip .erf .fff .gpr .iiq .k25 "
+    ".kdc .mef .mos .mrw .nef .nrw .orf .pef .ptx .pxn .raf .raw .rw2 .rwl .rwz .sr2 .srf .srw "
+    ".x3f".split()
+)
+
+#: Of other pictures that are not decoded: those of telephones, of painting programs and of
+#: displays, drawings, and what never became usual.
+_OTHERS = frozenset(
+    ".bpg .cin .cur .dds .dpx .exr .ff .flif .hdp .hdr .heic .heics .heif .heifs .hif .icns .ico "
+    ".jls .jng .jph .jxl .jxr .jxs .mng .pam .pcx .pfm .psb .psd .qoi .ras .rgb .rgba .rgbe .sgi "
+    ".svg .svgz .tga .wdp .xbm .xcf .xpm".split()
+)
+
+#: Formats that are decoded, and how they begin.
+_READ = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "PNM": rb"P[1-6](?:\s|#[^\n]*\n)+\d+",
+    "TIFF": rb"II\*\0|MM\0\*|II\+\0|MM\0\+",
+    "JPEG 2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+    "WebP": rb"RIFF.{4}WEBP",
+    "GIF": rb"GIF8[79]a",
+    # The size of the header is at the fifteenth byte.
+    "BMP": rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0",
+    "AVIF": rb".{4}ftyp(?:.{4}){0,60}?avi[fs]",
+}
+
+#: Formats that are not, and how they begin.
+_NOT_READ = {
+    "HEIC": rb"(?!.{8}(?:.{4}){0,60}?avi[fs]).{4}ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1|mif2)",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
+    "JPEG XR": rb"II\xbc",
+    "JPEG XS": rb"\0\0\0\x0cJXS \r\n\x87\n|\xff\x10\xff\x50",
+    "Canon raw": rb"II\*\0.{4}CR|II\x1a\0\0\0HEAPCCDR|.{4}ftypcrx ",
+    "Fujifilm raw": rb"FUJIFILMCCD-RAW",
+    "Olympus raw": rb"IIRO|IIRS|MMOR",
+    "Panasonic raw": rb"IIU\0",
+    "Sigma raw": rb"FOVb",
+    "Minolta raw": rb"\0MRM",
+    "Photoshop": rb"8BPS",
+    "GIMP": rb"gimp xcf ",
+    "OpenEXR": rb"\x76\x2f\x31\x01",
+    "Radiance HDR": rb"#\?(?:RADIANCE|RGBE)",
+    "DDS": rb"DDS \x7c\0\0\0",
+    "icon": rb"\0\0[\x01\x02]\0[\x01-\x40]\0|icns",
+    "QOI": rb"qoif",
+    "BPG": rb"BPG\xfb",
+    "FLIF": rb"FLIF",
+    "PAM": rb"P7\s",
+    "PFM": rb"P[fF]\s+\d+\s",
+    "DPX": rb"SDPX|XPDS",
+    "Sun raster": rb"\x59\xa6\x6a\x95",
+    "SGI": rb"\x01\xda[\0\x01][\x01\x02]\0[\x01-\x03]",
+    "PCX": rb"\x0a[\0\x02-\x05]\x01[\x01\x02\x04\x08]",
+    "MNG": rb"\x8aMNG|\x8bJNG",
+    "XPM": rb"/\* XPM \*/",
+    "SVG": rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*|<!DOCTYPE svg[^>]*>\s*)*<svg\b",
+}
+
+
+def _matched(table: dict[str, bytes], head: bytes) -> str | None:
+    """Return the name of the format of a table by which a file begins."""
+    head = head[:HEAD_BYTES]
+    matches = (name for name, pattern in table.items() if re.match(pattern, head, re.DOTALL))
+    return next(matches, None)
+
+
+def unread_format(head: bytes, name: str = "") -> str | None:
+    """Return the picture format of a file that is not decoded, or None.
+
+    Args:
+        head: its first bytes.
+        name: its name, which tells a camera's raw file from the TIFF as that it begins.
+    """
+    found = _matched(_NOT_READ, head)
+    preview = PurePath(name).suffix.lower() in _CAMERAS and _matched(_READ, head) == "TIFF"
+    return found or ("raw file of a camera" if preview else None)
+
+
+def read_format(head: bytes, name: str = "") -> str | None:
+    """Return the picture format of a file that is decoded, or None; see `unread_format`."""
+    return None if unread_format(head, name) else _matched(_READ, head)
+
+
+def named_like_picture(name: str) -> bool:
+    """Tell whether a name ends like that of a picture."""
+    return PurePath(name).suffix.lower() in EXTENSIONS | _CAMERAS | _OTHERS
+
+
+def read_head(path: Path) -> bytes:
+    """Return the first bytes of a file; of what is no regular file, none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not path.is_file():
+        return b""
+    with open(path, "rb") as file:
+        return file.read(HEAD_BYTES)
+
+
+def claims_picture(path: Path) -> bool:
+    """Tell whether a file claims to be a picture.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path.name.startswith(".") or path.is_dir():
+        return False
+    if named_like_picture(path.name):
+        return True
+    head = read_head(path)
+    return bool(_matched(_NOT_READ, head) or _matched(_READ, head))
