@@ -5,7 +5,6 @@ import os
 import pandas as pd
 import pytest
 from balle2017.files import read_json
-from helpers import ROOT
 
 SHORT = [
     "model={num_filters: 8, num_latents: 12}",
