@@ -230,6 +230,33 @@ def test_every_image_has_its_panel(tmp_path):
         read_images(tmp_path / "ours" / "summary.json")
 
 
+def test_names_are_text_whatever_they_look_like(tmp_path):
+    names = ["null", "NA", "True", "1e5", "007", "nan", "-", "2024-05-01"]
+    rd = pd.concat([frame(curve("jpeg", [0.5, 1])).assign(testset=name) for name in names])
+    write_frame(tmp_path / "rd.csv", rd.assign(note="", encoder="1.10"))
+    read = read_rd(tmp_path / "rd.csv")
+    assert read["testset"].tolist() == rd["testset"].tolist()
+    assert set(read["encoder"]) == {"1.10"}
+    assert set(read["note"]) == {""}
+    assert read["point"].tolist() == rd["point"].tolist()
+    write_frame(tmp_path / "bd.csv", bd_table(rd))
+    bd = read_bd(tmp_path / "bd.csv")
+    assert set(bd["testset"]) <= set(names)
+    for name in names:
+        plot_rd(read, tmp_path / "plots", testset=name)
+        assert f"{name}, means over 2 images" in summary_text(read, bd)
+
+
+@pytest.mark.parametrize("name", ["price_$5_and_$6.png", "a$b.png", "$.png", r"$\frac$", "x_{y}^z"])
+def test_a_name_in_a_figure_is_no_formula(tmp_path, name):
+    points = [0.25, 0.5, 1]
+    write_images(tmp_path / "ours", *images_of("balle2017", points, {name: 0.0}, **OURS))
+    plot_images(collect_images([tmp_path]).assign(testset="$t$"), tmp_path)
+    plot_rd(frame(curve("jpeg", points)).assign(testset=name), tmp_path)
+    for figure in ("rd_per_image.svg", "rd_curve.svg"):
+        assert f">{name}" in (tmp_path / figure).read_text(encoding="utf-8")
+
+
 def test_training_curves_show_every_model(tmp_path):
     columns = ["step", "loss", "bpp", "val_loss", "val_bpp", "val_psnr"]
     for name in ("0.0100-f8-s1", "0.1000-f8-s1"):

@@ -14,6 +14,9 @@ mpl.use("agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+# What figures show are names, of files and of test sets; a dollar in one begins no formula.
+mpl.rcParams["text.parse_math"] = False
+
 #: Colours that differ for colour-blind readers too (Okabe & Ito, 2008), and markers.
 STYLES = [
     ("#0072B2", "o"),

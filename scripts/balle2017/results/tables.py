@@ -13,10 +13,19 @@ from balle2017.names import MODEL_CODEC
 
 #: Whole numbers that some rows lack.
 _WHOLE = ("filters", "seed", "n_images")
+#: Columns of text. A test set may be called null, NA, True, 1e5 or 007.
+_TEXT = frozenset(
+    (
+        "testset codec image file_sha256 decoded_sha256 encoder note"
+        " anchor metric reason published curve"
+    ).split()
+)
 
 
 def read_frame(path: Path, columns: Iterable[str], what: str, **options: Any) -> pd.DataFrame:
     """Read a CSV file with at least some columns.
+
+    Text stays as it is written, and is empty where nothing stands.
 
     Args:
         path: the file.
@@ -29,7 +38,8 @@ def read_frame(path: Path, columns: Iterable[str], what: str, **options: Any) ->
     """
     try:
         # By default pandas reads numbers of 15 digits and more with another last bit.
-        frame = pd.read_csv(path, float_precision="round_trip", **options)
+        text = dict.fromkeys(_TEXT, str)
+        frame = pd.read_csv(path, float_precision="round_trip", converters=text, **options)
         frame = frame.astype({column: "Int64" for column in _WHOLE if column in frame})
     except FileNotFoundError:
         raise InputError(f"table {path} does not exist") from None
