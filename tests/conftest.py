@@ -1,12 +1,18 @@
 """What several tests share: real images, a folder of small pictures, a small model."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from helpers import ROOT, make_picture
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
+
+# Half of the suite's time went into compiling the same packages in hundreds of processes where
+# this was set, as it is in many containers.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 #: Their tests share nothing but what is made once for all workers.
 _ONE_BY_ONE = "tests/workflow/"
