@@ -14,11 +14,19 @@ from balle2017.names import MODEL_CODEC
 #: Whole numbers that some rows lack.
 _WHOLE = ("filters", "seed", "n_images")
 #: Columns of text. A test set may be called null, NA, True, 1e5 or 007.
-_TEXT = frozenset(
-    (
-        "testset codec image file_sha256 decoded_sha256 encoder note"
-        " anchor metric reason published curve"
-    ).split()
+_TEXT = (
+    "testset",
+    "codec",
+    "image",
+    "file_sha256",
+    "decoded_sha256",
+    "encoder",
+    "note",
+    "anchor",
+    "metric",
+    "reason",
+    "published",
+    "curve",
 )
 
 
