@@ -154,10 +154,9 @@ def test_a_bad_crc_is_skipped(extract):
         tar_bytes(PICTURES)[:2000],
         gz(tar_bytes(PICTURES))[:-20],
         zst(tar_bytes(PICTURES))[:-20],
-        gz(b"no tar"),
         b"PK\x03\x04" + bytes(600),
     ],
-    ids=["cut tar", "cut gz", "cut zst", "gz of text", "broken zip"],
+    ids=["cut tar", "cut gz", "cut zst", "broken zip"],
 )
 def test_a_damaged_inner_archive_is_skipped(extract, inner):
     rows = extract(tar_bytes({"inner": inner, "good.png": png(9)}))

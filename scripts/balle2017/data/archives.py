@@ -7,11 +7,13 @@ their names are never used as paths.
 """
 
 import bz2
+import contextlib
+import errno
 import gzip
-import io
 import lzma
 import os
 import stat
+import struct
 import tarfile
 import tempfile
 import unicodedata
@@ -25,85 +27,40 @@ from typing import IO, Any, Self
 import zstandard
 
 from balle2017.data.reasons import Reason, Refusal
+from balle2017.data.streams import HEAD_BYTES, CountingReader, Stream, ZstdFile
 from balle2017.errors import InputError
-
-#: As many bytes tell what a file is: a tar's header.
-HEAD_BYTES = 512
-
-Readable = IO[bytes] | io.RawIOBase
-
-
-class Stream(io.RawIOBase):
-    """A forward-only stream that can be peeked into, and counts what is read."""
-
-    def __init__(
-        self,
-        rest: Readable,
-        count: Callable[[int], object] = lambda size: None,
-        seekable: bool = False,
-    ):
-        """Say `seekable` only where going back to the start costs and hides nothing."""
-        super().__init__()
-        self._rest, self._count, self._head = rest, count, b""
-        self._seekable = seekable
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Return `size` bytes, fewer only at the end."""
-        if size is None or size < 0:
-            raise io.UnsupportedOperation("an archive is never read as a whole")
-        data, self._head = self._head[:size], self._head[size:]
-        while len(data) < size and (more := self._rest.read(size - len(data))):
-            self._count(len(more))
-            data += more
-        return data
-
-    def rewound(self) -> Readable | None:
-        """Return the file itself, at its start, if it can be sought in."""
-        if self._seekable:
-            self._rest.seek(0)
-            return self._rest
-        return None
-
-    def peek(self) -> bytes:
-        """Return the first bytes of what is left without consuming them."""
-        if len(self._head) < HEAD_BYTES:
-            self._head = self.read(HEAD_BYTES)
-        return self._head[:HEAD_BYTES]
-
-
-class CountingReader(io.RawIOBase):
-    """A file that tells how far it has been read."""
-
-    def __init__(self, file: IO[bytes], advance: Callable[[int], object]):
-        """Call `advance` with the number of bytes after each read."""
-        super().__init__()
-        self._file, self._advance = file, advance
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Seek in the file."""
-        return self._file.seek(offset, whence)
-
-    def read(self, size: int = -1) -> bytes:
-        """Read like the file, and report it."""
-        data = self._file.read(size)
-        self._advance(len(data))
-        return data
-
 
 #: Largest encoded member that is read, in bytes.
 MAX_MEMBER_BYTES = 256 * 1024 * 1024
+
+# How archives begin that are not read.
+_UNREAD_ARCHIVES = {
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!\x1a\x07": "RAR",
+    b"\x1f\x9d": "compress (.Z)",
+    b"\x04\x22\x4d\x18": "LZ4",
+    b"LZIP\x01": "lzip",
+}
+
+# Methods of zip that zipfile reads.
+_ZIP_METHODS = (
+    zipfile.ZIP_STORED,
+    zipfile.ZIP_DEFLATED,
+    zipfile.ZIP_BZIP2,
+    zipfile.ZIP_LZMA,
+)
+_ZIP_METHOD_NAMES = {
+    1: "shrink",
+    6: "implode",
+    9: "deflate64",
+    19: "LZ77",
+    93: "zstd",
+    94: "MP3",
+    95: "xz",
+    96: "JPEG",
+    97: "WavPack",
+    98: "PPMd",
+}
 
 #: How many archives may be nested in one another.
 MAX_DEPTH = 4
@@ -115,19 +72,24 @@ _EXPANSION_ALLOWANCE = 1 << 30
 _TAR_BUFFER = 512 * 512
 _MAX_HEADER_BYTES = 1 << 20
 
+# A block, and the end of a file without one.
+_BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
+
 # Files that the libraries take and make; their types do not agree on a name for that.
 _DECOMPRESSORS: dict[bytes, Callable[[Any], Any]] = {
-    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream, mode="rb"),
-    b"BZh": bz2.BZ2File,
+    b"\x1f\x8b\x08": lambda stream: gzip.GzipFile(fileobj=stream, mode="rb"),
+    **{b"BZh%d" % size + start: bz2.BZ2File for size in range(1, 10) for start in _BZIP2_BLOCKS},
     b"\xfd7zXZ\x00": lzma.LZMAFile,
-    b"\x28\xb5\x2f\xfd": lambda stream: zstandard.ZstdDecompressor().stream_reader(
-        stream, read_across_frames=True
-    ),
+    b"\x28\xb5\x2f\xfd": ZstdFile,
 }
 
 # What the libraries raise for damaged archives; NotImplementedError is zipfile's
 # for an unknown compression.
 _DAMAGE = (
+    struct.error,
+    OverflowError,
+    LookupError,
+    UnicodeError,
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
@@ -139,6 +101,10 @@ _DAMAGE = (
     ValueError,
     MemoryError,
 )
+
+
+class _DamagedFileError(Exception):
+    """A compressed file, which is no archive, does not decompress."""
 
 
 class _TooLargeError(Exception):
@@ -207,10 +173,14 @@ def printable(name: str) -> str:
 
 def _problem(error: Exception) -> str:
     """Say what is wrong with an archive; raise what is wrong with the machine."""
-    # The decompressors raise OSError without a number for damaged data.
-    if isinstance(error, OSError) and error.errno is not None:
-        raise error
-    return str(error) or type(error).__name__
+    if isinstance(error, OSError):
+        if error.errno == errno.EINVAL:
+            return "it points to a place before its beginning"
+        # The decompressors raise OSError without a number for damaged data.
+        if error.errno is not None:
+            raise error
+    # Messages may quote names from the archive.
+    return printable(str(error)) or type(error).__name__
 
 
 def _is_hidden(name: str) -> bool:
@@ -241,7 +211,12 @@ class _Walker:
                 yield Member(name, None, Refusal(Reason.DEEP_ARCHIVE, {"limit": MAX_DEPTH}))
                 return
             try:
-                yield from self.archive(kind, stream, f"{name}/", depth)
+                if kind == "compressed":
+                    yield from self._compressed(name, stream, depth)
+                else:
+                    yield from self.archive(kind, stream, f"{name}/", depth)
+            except _DamagedFileError as error:
+                yield Member(name, None, Refusal(Reason.DAMAGED_MEMBER, {"problem": str(error)}))
             except (*_DAMAGE, OSError) as error:
                 yield Member(
                     name, None, Refusal(Reason.DAMAGED_ARCHIVE, {"problem": _problem(error)})
@@ -250,6 +225,10 @@ class _Walker:
         if _is_hidden(name):
             yield Member(name, None, Refusal(Reason.HIDDEN))
             return
+        for magic, archive in _UNREAD_ARCHIVES.items():
+            if head.startswith(magic):
+                yield Member(name, None, Refusal(Reason.UNREAD_ARCHIVE, {"format": archive}))
+                return
         data = stream.read(MAX_MEMBER_BYTES + 1)
         if len(data) > MAX_MEMBER_BYTES:
             yield Member(name, None, Refusal(Reason.LARGE_FILE, {"limit": MAX_MEMBER_BYTES}))
@@ -272,16 +251,34 @@ class _Walker:
         elif kind == "tar":
             yield from self._tar(stream, prefix, depth)
         else:
-            head = stream.peek()
-            make = next(make for magic, make in _DECOMPRESSORS.items() if head.startswith(magic))
-            with make(stream) as plain:
-                inner = Stream(plain, self._count)
+            with self._decompressed(stream) as inner:
                 if self.archive_kind(inner.peek()) != "tar":
                     raise tarfile.ReadError("compressed, but not a tar")
                 yield from self._tar(inner, prefix, depth)
-                # The checksum of what was compressed is at its very end.
-                while inner.read(1 << 20):
-                    pass
+
+    def _compressed(self, name: str, stream: Stream, depth: int) -> Iterator[Member]:
+        """Hand over the members of a compressed tar, or whatever single file was compressed."""
+        with self._decompressed(stream) as inner:
+            if self.archive_kind(inner.peek()) == "tar":
+                yield from self._tar(inner, f"{name}/", depth)
+                return
+            # A single file: of an archive nobody knows what it held.
+            try:
+                yield from self.file(name, inner, depth + 1)
+            except (*_DAMAGE, OSError) as error:
+                raise _DamagedFileError(_problem(error)) from None
+
+    @contextlib.contextmanager
+    def _decompressed(self, stream: Stream) -> Iterator[Stream]:
+        """Open compressed data, and read it to its end."""
+        head = stream.peek()
+        make = next(make for magic, make in _DECOMPRESSORS.items() if head.startswith(magic))
+        with make(stream) as plain:
+            inner = Stream(plain, self._count)
+            yield inner
+            # The checksum of what was compressed is at its very end.
+            while inner.read(1 << 20):
+                pass
 
     def _tar(self, stream: Stream, prefix: str, depth: int) -> Iterator[Member]:
         # A file can be read in larger pieces than a stream.
@@ -319,12 +316,19 @@ class _Walker:
     def zip_file(self, file: IO[bytes], prefix: str, depth: int) -> Iterator[Member]:
         """Hand over the members of a zip that can be sought in."""
         with zipfile.ZipFile(file) as archive:
+            if min((info.header_offset for info in archive.infolist()), default=0) < 0:
+                # zipfile counts from the directory backwards, and so may the archive's maker.
+                raise zipfile.BadZipFile("bytes are missing before its directory")
             for info in archive.infolist():
                 if info.is_dir():
                     continue
                 name = prefix + printable(info.filename)
                 if info.flag_bits & 1:
                     yield Member(name, None, Refusal(Reason.ENCRYPTED))
+                elif info.compress_type not in _ZIP_METHODS:
+                    number = info.compress_type
+                    method = _ZIP_METHOD_NAMES.get(number, f"number {number} of zip")
+                    yield Member(name, None, Refusal(Reason.COMPRESSION, {"method": method}))
                 elif stat.S_ISLNK(info.external_attr >> 16):
                     yield Member(name, None, Refusal(Reason.NOT_REGULAR))
                 else:

@@ -402,7 +402,7 @@ def _is_lost_picture(reason: Reason, name: str) -> bool:
     if reason in _NO_LOSS:
         return False
     # Nobody saw its bytes. Without an end of its own a name tells nothing, and so do archives'.
-    archives = (Reason.DAMAGED_ARCHIVE, Reason.DEEP_ARCHIVE)
+    archives = (Reason.DAMAGED_ARCHIVE, Reason.DEEP_ARCHIVE, Reason.UNREAD_ARCHIVE)
     unknown = not PurePath(name).suffix and reason is not Reason.NOT_REGULAR
     return reason in archives or unknown or kinds.named_like_picture(name)
 

@@ -44,6 +44,11 @@ class Reason(Enum):
         "compression method not supported",
         "compression method not supported: {method}",
     )
+    UNREAD_ARCHIVE = (
+        Status.SKIPPED,
+        "archive format not supported",
+        "archive format not supported: {format}; unpack it",
+    )
     LARGE_FILE = Status.SKIPPED, "file too large", "larger than {limit} bytes"
     DEEP_ARCHIVE = (
         Status.SKIPPED,

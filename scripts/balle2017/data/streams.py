@@ -1,0 +1,116 @@
+"""Streams of bytes that archives are read from."""
+
+import io
+import os
+from collections.abc import Callable
+from typing import IO
+
+import zstandard
+
+#: As many bytes tell what a file is: a tar's header.
+HEAD_BYTES = 512
+
+Readable = IO[bytes] | io.RawIOBase
+
+
+class Stream(io.RawIOBase):
+    """A forward-only stream that can be peeked into, and counts what is read."""
+
+    def __init__(
+        self,
+        rest: Readable,
+        count: Callable[[int], object] = lambda size: None,
+        seekable: bool = False,
+    ):
+        """Say `seekable` only where going back to the start costs and hides nothing."""
+        super().__init__()
+        self._rest, self._count, self._head = rest, count, b""
+        self._seekable = seekable
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return `size` bytes, fewer only at the end."""
+        if size is None or size < 0:
+            raise io.UnsupportedOperation("an archive is never read as a whole")
+        data, self._head = self._head[:size], self._head[size:]
+        while len(data) < size and (more := self._rest.read(size - len(data))):
+            self._count(len(more))
+            data += more
+        return data
+
+    def rewound(self) -> Readable | None:
+        """Return the file itself, at its start, if it can be sought in."""
+        if self._seekable:
+            self._rest.seek(0)
+            return self._rest
+        return None
+
+    def peek(self) -> bytes:
+        """Return the first bytes of what is left without consuming them."""
+        if len(self._head) < HEAD_BYTES:
+            self._head = self.read(HEAD_BYTES)
+        return self._head[:HEAD_BYTES]
+
+
+class CountingReader(io.RawIOBase):
+    """A file that tells how far it has been read."""
+
+    def __init__(self, file: IO[bytes], advance: Callable[[int], object]):
+        """Call `advance` with the number of bytes after each read."""
+        super().__init__()
+        self._file, self._advance = file, advance
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Seek in the file."""
+        return self._file.seek(offset, whence)
+
+    def read(self, size: int = -1) -> bytes:
+        """Read like the file, and report it."""
+        data = self._file.read(size)
+        self._advance(len(data))
+        return data
+
+
+class ZstdFile(io.RawIOBase):
+    """The content of zstd frames; an end within a frame is an error, as it is for gzip.
+
+    zstandard's own reader ends there in silence.
+    """
+
+    # Of bytes so few no more than 128 MB can come at once.
+    _PIECE = 4096
+
+    def __init__(self, rest: Readable):
+        """Read from `rest`, which begins with a frame."""
+        super().__init__()
+        self._rest, self._ready = rest, bytearray()
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return at most `size` bytes, none only at the end."""
+        while not self._ready and (piece := self._rest.read(self._PIECE)):
+            while piece:
+                if self._frame.eof:
+                    self._frame = zstandard.ZstdDecompressor().decompressobj()
+                self._ready += self._frame.decompress(piece)
+                piece = self._frame.unused_data
+        if not self._ready and not self._frame.eof:
+            raise EOFError("it ends within a frame of zstd")
+        data = bytes(self._ready[:size])
+        del self._ready[:size]
+        return data
