@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from balle2017.errors import InputError
 from balle2017.files import write_json
+from balle2017.model.check import FORMAT
 from balle2017.model.files import load_model, save_model
 from balle2017.model.find import find_model, nearest_model
 from balle2017.model.network import Balle2017FactorizedPrior
@@ -98,7 +99,7 @@ def test_what_the_model_lacks_is_refused(model, filters, more):
 def test_the_model_of_the_nearest_lambda_is_found(tmp_path):
     models = (("a", 0.001, 8, 8), ("b/model", 0.01, 8, 24), ("c", 0.003, 16, 16))
     for name, lambda_rd, filters, latents in models:
-        config = {"format": "", "seed": 1, "model_sha256": "", "lambda_rd": lambda_rd}
+        config = {"format": FORMAT, "seed": 1, "model_sha256": "0" * 64, "lambda_rd": lambda_rd}
         config |= {"num_filters": filters, "num_latents": latents}
         write_json(tmp_path / name / "config.json", config)
     assert nearest_model(tmp_path, 0.0035, 8, None) == tmp_path / "b" / "model"

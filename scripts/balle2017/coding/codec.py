@@ -19,6 +19,7 @@ from balle2017.coding.tiles import Span, split_plane
 from balle2017.data.images import MAX_PIXELS
 from balle2017.data.reasons import Reason, refuse
 from balle2017.errors import DamagedFileError, WorkError
+from balle2017.model.check import MAX_LATENT
 from balle2017.model.files import load_model
 from balle2017.model.find import model_beside
 from balle2017.model.network import STRIDE, latent_shape, rounded
@@ -64,10 +65,14 @@ class Codec:
         with ThreadPoolExecutor(self._threads) as pool:
             return list(pool.map(lambda tile: function(*tile), split_plane(*shape)))
 
-    def _to_pixels(self, latents: tf.Tensor) -> tf.Tensor:
+    def _broken(self, what: str) -> WorkError:
+        return WorkError(f"the model {self.model.folder} is broken: it makes {what}")
+
+    def _to_pixels(self, latents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return 8-bit pixels, and whether all were finite before."""
         shape = tf.shape(latents)
         pixels = self._network.synthesize(latents, STRIDE * shape[1], STRIDE * shape[2])
-        return to_uint8(pixels)
+        return to_uint8(pixels), tf.reduce_all(tf.math.is_finite(pixels))
 
     def _estimate_bits(self, latents: tf.Tensor) -> tf.Tensor:
         return self._network.prior.bits(rounded(latents, self._offset))
@@ -77,7 +82,7 @@ class Codec:
 
         Raises:
             BadImageError: a side is too long for the format.
-            WorkError: the latents are not finite: the model is broken.
+            WorkError: the latents are NaN or beyond `MAX_LATENT`: the model is broken.
         """
         height, width, _ = pixels.shape
         if max(height, width) > MAX_SIDE:
@@ -88,9 +93,10 @@ class Codec:
         def analyze(row: Span, column: Span) -> None:
             seen = pixels[None, row.seen(STRIDE), column.seen(STRIDE)]
             tile = self._analyze(seen).numpy()[:, row.inner(), column.inner()]
-            # The range coder never returns from a NaN or an infinity.
-            if not np.isfinite(tile).all():
-                raise WorkError(f"the latents of {self.model.folder} are NaN or infinite")
+            # The range coder never returns from a NaN, nor from what its escape code
+            # cannot hold.
+            if not (np.abs(tile) <= MAX_LATENT).all():
+                raise self._broken(f"latents that are NaN or beyond {MAX_LATENT}")
             latents[:, row.given(), column.given()] = tile
 
         self._for_tiles(shape, analyze)
@@ -114,6 +120,7 @@ class Codec:
 
         Raises:
             DamagedFileError: damaged, made by another model, or over the pixel limit.
+            WorkError: the pixels are not finite: the model is broken.
         """
         stream = Bitstream.from_bytes(data)
         if stream.model_id != self.model.model_id:
@@ -132,10 +139,16 @@ class Codec:
         except tf.errors.OpError as error:
             raise DamagedFileError(f"the payload does not decode: {error.message}") from None
         latents = latents.numpy()
+        # One more than `latents` lets pass, for rounding.
+        if (np.abs(latents) > MAX_LATENT + 1).any():
+            raise DamagedFileError(f"the payload holds latents beyond {MAX_LATENT}")
         pixels = np.empty((stream.height, stream.width, 3), np.uint8)
 
         def synthesize(row: Span, column: Span) -> None:
-            tile = self._reconstruct(latents[:, row.seen(), column.seen()]).numpy()[0]
+            tiles, finite = self._reconstruct(latents[:, row.seen(), column.seen()])
+            if not finite:
+                raise self._broken("pixels that are NaN or infinite")
+            tile = tiles.numpy()[0]
             inner = tile[row.inner(STRIDE), column.inner(STRIDE)]
             target = pixels[row.given(STRIDE), column.given(STRIDE)]
             target[:] = inner[: target.shape[0], : target.shape[1]]

@@ -8,15 +8,14 @@ import tensorflow as tf
 
 from balle2017.errors import DamagedFileError, InputError
 from balle2017.files import write_json
+from balle2017.model.check import FORMAT, check_model, check_size
 from balle2017.model.find import find_model, read_config
 from balle2017.model.network import Balle2017FactorizedPrior
 from balle2017.model.packing import pack_weights, unpack_weights
 from balle2017.model.tensors import load_tensors, save_tensors
 
-FORMAT = "balle2017-model-3"
-
-# Tables of the range coder, stored beside the weights as coding/NAME.
-TABLES = {"cdf": np.int32, "cdf_offset": np.int32, "quantization_offset": np.float32}
+# Tables of the range coder are stored beside the weights as coding/NAME.
+_TABLES = "coding/"
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def save_model(folder: Path, network: Balle2017FactorizedPrior, lambda_rd: float
     variables = network.named_variables()
     weights = {name: variable.numpy() for name, variable in variables.items()}
     arrays = pack_weights(weights, network.num_filters)
-    arrays |= {f"coding/{name}": value for name, value in network.prior.coding_tables().items()}
+    arrays |= {f"{_TABLES}{name}": value for name, value in network.prior.coding_tables().items()}
     description = {
         "format": FORMAT,
         "num_filters": network.num_filters,
@@ -68,27 +67,27 @@ def load_model(folder: Path) -> TrainedModel:
     """Read a model written by `save_model`.
 
     Raises:
-        InputError: no model there, or it is damaged or does not fit its config.json.
+        InputError: no model there, it is damaged or not what `check_model` wants, or it
+            does not fit its config.json.
     """
     folder = find_model(folder)
     config = read_config(folder)
     path = folder / "model.safetensors"
+    check_size(path)
     try:
         arrays, description, digest = load_tensors(path)
     except DamagedFileError as error:
         raise InputError(str(error)) from None
-    if description.get("format") != FORMAT or config["model_sha256"] != digest:
+    check_model(path, description, arrays)
+    if config != config | description | {"model_sha256": digest}:
         raise InputError(f"{path} does not belong to the config.json beside it")
-    num_filters = int(description["num_filters"])
-    try:
-        arrays = unpack_weights(arrays, num_filters)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
-    network = Balle2017FactorizedPrior(num_filters, int(description["num_latents"]))
-    assign_variables(network.named_variables(), arrays, path)
+    num_filters, num_latents = description["num_filters"], description["num_latents"]
+    network = Balle2017FactorizedPrior(num_filters, num_latents)
+    assign_variables(network.named_variables(), unpack_weights(arrays, num_filters), path)
     tables = {
-        name: _checked(arrays, f"coding/{name}", None, dtype, path)
-        for name, dtype in TABLES.items()
+        name.removeprefix(_TABLES): value
+        for name, value in arrays.items()
+        if name.startswith(_TABLES)
     }
     return TrainedModel(network, tables, bytes.fromhex(digest)[:8], config, folder)
 
@@ -102,19 +101,13 @@ def assign_variables(
         InputError: an array is missing or has another shape or type; names it and `path`.
     """
     for name, variable in variables.items():
+        array = arrays.get(name)
+        if array is None:
+            raise InputError(f"{path} lacks {name}")
         shape, dtype = tuple(variable.shape), variable.dtype.as_numpy_dtype
-        variable.assign(_checked(arrays, name, shape, dtype, path))
-
-
-def _checked(
-    arrays: dict[str, np.ndarray], name: str, shape: tuple | None, dtype: type, path: Path
-) -> np.ndarray:
-    array = arrays.get(name)
-    if array is None:
-        raise InputError(f"{path} lacks {name}")
-    if array.dtype != dtype or (shape is not None and array.shape != shape):
-        raise InputError(
-            f"{path}: {name} is {array.dtype}{list(array.shape)}, "
-            f"expected {np.dtype(dtype)}{list(shape or [])}"
-        )
-    return array
+        if array.dtype != dtype or array.shape != shape:
+            raise InputError(
+                f"{path}: {name} is {array.dtype}{list(array.shape)}, "
+                f"expected {np.dtype(dtype)}{list(shape)}"
+            )
+        variable.assign(array)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from balle2017.errors import InputError
 from balle2017.files import read_json
-
-_ENTRIES = {"format", "num_filters", "num_latents", "lambda_rd", "seed", "model_sha256"}
+from balle2017.model.check import check_config, check_size
 
 
 def _model_in(folder: Path) -> Path | None:
@@ -61,7 +60,7 @@ def model_beside(folder: Path, model_id: bytes) -> Path | None:
     parent = folder.parent.parent if folder.name == "model" else folder.parent
     for path in _models_below(parent):
         # What else lies there need not be a model of ours.
-        with contextlib.suppress(InputError):
+        with contextlib.suppress(InputError, OSError):
             if read_config(path)["model_sha256"].startswith(model_id.hex()):
                 return path
     return None
@@ -71,16 +70,15 @@ def read_config(folder: Path) -> dict:
     """Return the content of a model's config.json.
 
     Raises:
-        InputError: it is damaged, or lacks what every model has.
+        InputError: it is damaged, or not what `check_config` wants.
     """
     path = Path(folder) / "config.json"
+    check_size(path)
     try:
         config = read_json(path)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON: {error}") from None
-    missing = sorted(_ENTRIES.difference(config if isinstance(config, dict) else {}))
-    if missing:
-        raise InputError(f"{path} is no model's: it lacks {', '.join(missing)}")
+    check_config(path, config)
     return config
 
 

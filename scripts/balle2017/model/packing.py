@@ -13,7 +13,8 @@ BITS = 10
 _LARGEST = 2 ** (BITS - 1) - 1
 #: Of a 5x5 kernel.
 COEFFICIENTS = 25
-_NUMBERS, _SCALE = ":numbers", ":scale"
+#: What follows the name of a packed kernel.
+NUMBERS, SCALE = ":numbers", ":scale"
 
 
 def pack_weights(weights: dict[str, np.ndarray], num_filters: int) -> dict[str, np.ndarray]:
@@ -33,8 +34,8 @@ def pack_weights(weights: dict[str, np.ndarray], num_filters: int) -> dict[str, 
             kernel = value.reshape(COEFFICIENTS, num_filters, -1)
             scale = np.abs(kernel).max(1, keepdims=True) / np.float32(_LARGEST)
             numbers = np.rint(kernel / np.where(scale > 0, scale, 1)).astype(np.int16)
-            arrays[name + _NUMBERS] = _pack(numbers.ravel() + _LARGEST)
-            arrays[name + _SCALE] = scale[:, 0]
+            arrays[name + NUMBERS] = _pack(numbers.ravel() + _LARGEST)
+            arrays[name + SCALE] = scale[:, 0]
         else:
             arrays[name] = value if name.startswith("prior/") else _half(value)
     return arrays
@@ -50,15 +51,15 @@ def unpack_weights(arrays: dict[str, np.ndarray], num_filters: int) -> dict[str,
     """
     weights = {}
     for name, value in arrays.items():
-        if name.endswith(_NUMBERS):
-            plain = name.removesuffix(_NUMBERS)
-            scale = arrays.get(plain + _SCALE)
+        if name.endswith(NUMBERS):
+            plain = name.removesuffix(NUMBERS)
+            scale = arrays.get(plain + SCALE)
             if scale is None or scale.ndim != 2:
                 raise ValueError(f"{plain} has numbers and no scale")
             shape = (len(scale), num_filters, scale.shape[1])
             numbers = _unpack(value, int(np.prod(shape))).reshape(shape) - _LARGEST
             weights[plain] = (numbers * scale[:, None]).astype(np.float32).reshape(len(scale), -1)
-        elif not name.endswith(_SCALE):
+        elif not name.endswith(SCALE):
             weights[name] = value.astype(np.float32) if value.dtype == np.float16 else value
     return weights
 

@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
+from balle2017.model.check import RANGE_CODER_PRECISION
 from balle2017.model.fused import Elementwise
 
 #: Parameters in the order of `nats`.
@@ -192,10 +193,6 @@ def nats(values: tf.Tensor, parameters: list[tf.Tensor], fused: bool) -> tf.Tens
     return apply(values, *parameters)
 
 
-# Bits of the range coder's probabilities.
-_RANGE_CODER_PRECISION = 16
-
-
 class FactorizedPrior(tf.Module):
     """One density for each channel: `tfc.NoisyDeepFactorized`, float32.
 
@@ -253,7 +250,7 @@ class FactorizedPrior(tf.Module):
                 coding_rank=3,
                 compression=True,
                 stateless=True,
-                range_coder_precision=_RANGE_CODER_PRECISION,
+                range_coder_precision=RANGE_CODER_PRECISION,
                 bottleneck_dtype=tf.float32,
             )
             return {

@@ -61,8 +61,13 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], Any, str]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         header = json.loads(metadata[_HEADER])
         digest, description = header["sha256"], header["description"]
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        actual = tensors_sha256(tensors, description)
+    # Types that numpy lacks are AttributeErrors, nested lists RecursionErrors.
+    except (
+        *(safetensors.SafetensorError, KeyError, TypeError, ValueError),
+        *(AttributeError, RecursionError, OverflowError),
+    ) as error:
         raise DamagedFileError(f"{path} is damaged or of another kind: {error}") from None
-    if tensors_sha256(tensors, description) != digest:
+    if actual != digest:
         raise DamagedFileError(f"{path} is damaged: its content does not match its checksum")
     return tensors, description, digest
