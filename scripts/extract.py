@@ -22,6 +22,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--download_dir", type=Path, metavar="DIR", help="where URLs are kept (OUT/downloads)"
     )
     parser.add_argument(
+        "--leave_out",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="folders below the sources that hold results; OUT and DOWNLOAD_DIR always do",
+    )
+    parser.add_argument(
         "--threads", type=cli.positive, default=os.cpu_count(), metavar="N", help="decoding threads"
     )
     options.add_arguments(parser, ExtractSettings, "what is kept")
@@ -65,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings,
         args.threads,
         log=lambda line: print(line, flush=True),
+        without=[*args.leave_out, *([args.download_dir] if args.download_dir else [])],
     )
     print(
         f"{counts['accepted']} accepted, {counts['skipped']} skipped, {counts['rejected']} "

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from balle2017 import cli, data, options
 from balle2017.data.store import DEFAULT_VAL_SPLIT
+from balle2017.errors import InputError
+from balle2017.files import refuse_inputs_in
 from balle2017.training.claims import claimed_folder
 from balle2017.training.settings import RunOptions, TrainingSettings
 
@@ -50,6 +52,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+#: What a run writes to its folder, beside files.
+_OUTPUT = ("checkpoints", "dataset", "images", "model", "snapshots", "tensorboard")
+
+
 def _lists(args: argparse.Namespace, training: TrainingSettings) -> tuple[Path, Path]:
     """Return the two lists, made from --data_dir where they are not given."""
     if args.data_dir is None:
@@ -60,7 +66,12 @@ def _lists(args: argparse.Namespace, training: TrainingSettings) -> tuple[Path, 
     wanted = data.ExtractSettings(
         min_size=training.patch_size, max_images=args.max_images, seed=training.seed
     )
-    counts = data.extract_archives([args.data_dir], folder, wanted)
+    if args.save_dir.resolve() == args.data_dir.resolve():
+        raise InputError(f"{args.save_dir} holds the training images; give another --save_dir")
+    refuse_inputs_in([args.save_dir / name for name in _OUTPUT], [args.data_dir], "--save_dir")
+    # A run never trains on what an earlier one left there.
+    output = [args.save_dir, *([args.checkpoint_dir] if args.checkpoint_dir else [])]
+    counts = data.extract_archives([args.data_dir], folder, wanted, without=output)
     split = data.split_images(folder / "manifest.csv", folder, args.val_split, training.seed)
     print(
         f"{counts['accepted']} images accepted, {counts['skipped']} skipped, "

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,44 @@ def is_url(source: object) -> bool:
 def file_name(text: str) -> str:
     """Return a name that is safe in paths and shell commands."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-") or "images"
+
+
+def files_below(
+    folder: Path,
+    without: Iterable[Path] = (),
+    onerror: Callable[[OSError], object] | None = None,
+) -> Iterator[Path]:
+    """Yield what lies below a folder and is no folder, one subfolder after the other, sorted.
+
+    Links to folders are yielded, not followed.
+
+    Args:
+        folder: where to look.
+        without: folders that are passed over, however their names are written; not those that hold
+            `folder` itself.
+        onerror: called with the error of a subfolder that cannot be read.
+    """
+    root = Path(folder).resolve()
+    left_out = {Path(path).resolve() for path in without} - {root, *root.parents}
+    for parent, folders, files in os.walk(folder, onerror=onerror):
+        inside = Path(parent).resolve()
+        folders[:] = sorted(name for name in folders if inside / name not in left_out)
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        for path in (Path(parent) / name for name in sorted(files + links)):
+            if not (path.is_symlink() and left_out.intersection(path.resolve().parents)):
+                yield path
+
+
+def refuse_inputs_in(folders: Iterable[Path], inputs: Iterable[Path], flag: str) -> None:
+    """Check that no input lies in a folder of output.
+
+    Raises:
+        InputError: one does; `flag` names the output.
+    """
+    for folder in folders:
+        for path in inputs:
+            if path.resolve().is_relative_to(folder.resolve()):
+                raise InputError(f"{path} lies in {folder}, where results go; give another {flag}")
 
 
 def sha256_file(path: Path) -> str:

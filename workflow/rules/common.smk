@@ -76,7 +76,7 @@ def test_set():
     else:
         name = file_name(folder.resolve().name)
         try:
-            list_test_images(folder)
+            list_test_images(folder, experiment.OUTPUT_FOLDERS)
         except InputError as error:
             raise InputError(
                 f"config: test_images: {error}; give a folder, an archive, kodak or builtin"
@@ -195,7 +195,10 @@ def show_summary():
 def show_advice():
     """Print what in the config may not be meant."""
     there = Path(TEST_FOLDER).is_dir()
-    lines = advice(config, list_test_images(TEST_FOLDER) if there else [])
+    lines = advice(
+        config,
+        list_test_images(TEST_FOLDER, experiment.OUTPUT_FOLDERS) if there else [],
+    )
     if lines:
         print("\n".join(lines), file=sys.stderr)
 

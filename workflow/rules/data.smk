@@ -78,13 +78,15 @@ rule extract_archive:
     threads: 4
     params:
         flags=experiment.flags(EXTRACTION | {"sha256": config["train_archive_sha256"]}),
+        leave_out=experiment.OUTPUT_FOLDERS,
         sources=SOURCES,
         out=subpath(output.manifest, parent=True),
     message:
         "Decode the pictures of {params.sources} to {params.out}; log: {log}"
     shell:
         "python {input.code[0]} {params.sources:q} --out {params.out} {params.flags}"
-        " --threads {threads} --download_dir work/downloads > {log} 2>&1"
+        " --threads {threads} --download_dir work/downloads"
+        " --leave_out {params.leave_out:q} > {log} 2>&1"
 
 
 rule split_images:

@@ -19,7 +19,7 @@ import tempfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Self
@@ -29,6 +29,7 @@ import zstandard
 from balle2017.data.reasons import Reason, Refusal
 from balle2017.data.streams import HEAD_BYTES, CountingReader, Stream, ZstdFile
 from balle2017.errors import InputError
+from balle2017.files import files_below
 
 #: Largest encoded member that is read, in bytes.
 MAX_MEMBER_BYTES = 256 * 1024 * 1024
@@ -340,34 +341,32 @@ class _Walker:
                             name, None, Refusal(Reason.DAMAGED_MEMBER, {"problem": _problem(error)})
                         )
 
-    def folder(self, folder: Path) -> Iterator[Member]:
+    def folder(self, folder: Path, without: Collection[Path]) -> Iterator[Member]:
         """Hand over the files below a folder, one subfolder after the other."""
         root = folder.resolve()
         closed: list[OSError] = []
-        for parent, folders, files in os.walk(folder, onerror=closed.append):
-            folders.sort()
-            links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
-            for path in (Path(parent) / name for name in sorted(files + links)):
-                name = printable(path.relative_to(folder).as_posix())
-                if not path.is_file():
-                    yield Member(name, None, Refusal(Reason.NOT_REGULAR))
-                elif path.is_symlink() and not path.resolve().is_relative_to(root):
-                    yield Member(name, None, Refusal(Reason.OUTSIDE_LINK))
-                else:
-                    try:
-                        with open(path, "rb") as file:
-                            yield from self.file(name, Stream(file), 1)
-                    except PermissionError:
-                        yield Member(name, None, Refusal(Reason.NOT_READABLE))
+        for path in files_below(folder, without, closed.append):
+            name = printable(path.relative_to(folder).as_posix())
+            if not path.is_file():
+                yield Member(name, None, Refusal(Reason.NOT_REGULAR))
+            elif path.is_symlink() and not path.resolve().is_relative_to(root):
+                yield Member(name, None, Refusal(Reason.OUTSIDE_LINK))
+            else:
+                try:
+                    with open(path, "rb") as file:
+                        yield from self.file(name, Stream(file), 1)
+                except PermissionError:
+                    yield Member(name, None, Refusal(Reason.NOT_READABLE))
         for error in closed:
             name = printable(Path(error.filename).relative_to(folder).as_posix())
             yield Member(f"{name}/", None, Refusal(Reason.NOT_READABLE))
 
 
-def source_size(source: Path) -> int:
-    """Return the bytes that a walk through a file or folder reads."""
+def source_size(source: Path, without: Collection[Path] = ()) -> int:
+    """Return the bytes that a walk through a file, or a folder without some, reads."""
     if source.is_dir():
-        return sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
+        paths = files_below(source, without)
+        return sum(path.stat().st_size for path in paths if path.is_file())
     return os.stat(source).st_size
 
 
@@ -375,6 +374,7 @@ def iterate_members(
     source: Path,
     advance: Callable[[int], object] = lambda count: None,
     scratch: Path | None = None,
+    without: Collection[Path] = (),
 ) -> Iterator[Member]:
     """Yield every file of a folder, tar or zip, in the order it is stored.
 
@@ -384,6 +384,7 @@ def iterate_members(
         source: file or folder.
         advance: called with the number of source bytes that were read.
         scratch: folder for zips that lie in other archives; the system's by default.
+        without: folders below `source` that are passed over.
 
     Raises:
         InputError: the source does not exist, is no archive, is cut short, or
@@ -392,7 +393,7 @@ def iterate_members(
     source = Path(source)
     try:
         if source.is_dir():
-            for member in _Walker(source_size(source), scratch).folder(source):
+            for member in _Walker(source_size(source, without), scratch).folder(source, without):
                 yield member
                 advance(len(member.data or b""))
             return

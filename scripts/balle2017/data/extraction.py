@@ -11,7 +11,7 @@ import sqlite3
 import tarfile
 import zipfile
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -21,12 +21,12 @@ import numpy as np
 from PIL import Image
 
 from balle2017.data import kinds
-from balle2017.data.archives import Member, iterate_members, source_size
+from balle2017.data.archives import Member, iterate_members, printable, source_size
 from balle2017.data.images import MAX_PIXELS, decode_image, read_size
 from balle2017.data.reasons import BadImageError, Reason, Refusal, Status
-from balle2017.data.store import MANIFEST_COLUMNS, ShardWriter, pixel_hash, uniform
+from balle2017.data.store import MANIFEST_COLUMNS, SHARD_NAME, ShardWriter, pixel_hash, uniform
 from balle2017.errors import InputError, WorkError
-from balle2017.files import sha256_file, write_json, write_table
+from balle2017.files import refuse_inputs_in, sha256_file, write_json, write_table
 from balle2017.options import check, option
 from balle2017.progress import ByteProgress
 
@@ -150,10 +150,12 @@ def prepare(data: bytes, settings: ExtractSettings, name: str = "") -> Prepared:
     return Prepared(row, pixels)
 
 
-def _walk(sources: list[Path], progress: ByteProgress, scratch: Path) -> Iterator[Member]:
+def _walk(
+    sources: list[Path], progress: ByteProgress, scratch: Path, without: Collection[Path]
+) -> Iterator[Member]:
     for source in sources:
-        prefix = f"{source.name}:" if len(sources) > 1 else ""
-        for member in iterate_members(source, progress.advance, scratch):
+        prefix = f"{printable(source.name)}:" if len(sources) > 1 else ""
+        for member in iterate_members(source, progress.advance, scratch, without):
             yield dataclasses.replace(member, name=prefix + member.name)
 
 
@@ -302,6 +304,21 @@ def _sampled_rows(
             yield sampled.get(index) or json.loads(line)
 
 
+def _own_folders(sources: list[Path], out: Path) -> list[Path]:
+    """Return the folders that hold this extraction's own output.
+
+    Raises:
+        InputError: a source lies in one of them, or `out`/images holds something else.
+    """
+    images, partial = out / "images", out / ".partial"
+    refuse_inputs_in([images, partial], sources, "--out")
+    if images.is_dir() and not all(SHARD_NAME.fullmatch(name) for name in os.listdir(images)):
+        raise InputError(f"{images} holds other files than a dataset's; give another --out")
+    # Where the source is the output folder, or lies in it, its other files are the user's.
+    inside = any(source.resolve().is_relative_to(out.resolve()) for source in sources)
+    return [images, partial, out / "downloads"] if inside else [out]
+
+
 def extract_archives(
     sources: list[Path],
     out: Path,
@@ -309,11 +326,12 @@ def extract_archives(
     threads: int = 2,
     log: Callable[[str], object] = print,
     strict: bool = False,
+    without: Collection[Path] = (),
 ) -> Counter:
     """Decode the pictures of one or several archives into a dataset folder.
 
-    Nothing is written outside `out`. Until the end everything lies in
-    `out`/.partial, which the next attempt begins by deleting.
+    Nothing is written outside `out`, and nothing that lies there is read. Until the end
+    everything lies in `out`/.partial, which the next attempt begins by deleting.
 
     Args:
         sources: folders, tars or zips.
@@ -322,6 +340,8 @@ def extract_archives(
         threads: pictures decoded at the same time; the result does not depend on it.
         log: called with one line of text now and then.
         strict: end at the first picture that cannot be used, whatever `max_rejected` says.
+        without: more folders that are passed over where they lie below a source, because
+            they hold results.
 
     Returns:
         How many members were accepted, skipped and rejected.
@@ -336,11 +356,12 @@ def extract_archives(
     for source in sources:
         if not source.exists():
             raise InputError(f"archive {source} does not exist")
+    without = [*without, *_own_folders(sources, out)]
     names = ", ".join(map(str, sources))
     partial = out / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        total = sum(source_size(source) for source in sources)
+        total = sum(source_size(source, without) for source in sources)
         progress = ByteProgress(total, log)
         store = _Store(partial)
         counts: Counter[str] = Counter()
@@ -366,7 +387,7 @@ def extract_archives(
                     progress.count_image()
                 yield row
 
-        members = _walk(sources, progress, partial)
+        members = _walk(sources, progress, partial, without)
         if settings.max_images is None:
             rows = _all_rows(members, store, settings, threads)
         else:

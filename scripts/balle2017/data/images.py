@@ -1,8 +1,7 @@
 """Decode any picture into 8-bit sRGB, in one stated way."""
 
 import contextlib
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -16,6 +15,7 @@ from balle2017.data.limits import as_bad_image, open_limited
 from balle2017.data.reasons import BadImageError, Reason, Refusal, refuse
 from balle2017.data.store import centre_crop
 from balle2017.errors import InputError, WorkError
+from balle2017.files import files_below
 
 #: Largest picture that is decoded by default, in pixels (8192 x 8192).
 MAX_PIXELS = 8192 * 8192
@@ -133,12 +133,16 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise _open_failed(path, error) from None
 
 
-def list_test_images(folder: Path) -> list[Path]:
+def list_test_images(folder: Path, without: Iterable[Path] = ()) -> list[Path]:
     """Return what `list_images` does for a test set, whose results are named by the stems.
 
     Nothing that claims to be a picture may be left out: a mean over the others would be
     another test set's. As far as names and first bytes tell, that is checked here, before
     the work; `read_image` finds the rest.
+
+    Args:
+        folder: of the pictures.
+        without: subfolders that hold results.
 
     Raises:
         InputError: see `list_images`; two names differ in the suffix only; a picture lies in
@@ -159,14 +163,14 @@ def list_test_images(folder: Path) -> list[Path]:
                 else Refusal(Reason.MISNAMED)
             )
             raise BadImageError(refusal, path)
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(parent) / name for name in sorted(files)):
-            if path.parent != Path(folder) and _claims_picture(path):
-                raise InputError(
-                    f"{path} lies in a subfolder, and would be left out; the pictures of a test "
-                    f"set lie directly in {folder}"
-                )
+    for path in files_below(folder, without):
+        parts = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") for part in parts)
+        if len(parts) > 1 and not hidden and _claims_picture(path):
+            raise InputError(
+                f"{path} lies in a subfolder, and would be left out; the pictures of a test set "
+                f"lie directly in {folder}"
+            )
     return paths
 
 

@@ -8,6 +8,7 @@ folder without it is not a dataset).
 
 import hashlib
 import os
+import re
 import resource
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -40,6 +41,9 @@ STORE_COLUMNS = ["name", "width", "height", "shard", "offset"]
 
 #: Share of a dataset's images that validate where nobody says otherwise.
 DEFAULT_VAL_SPLIT = 0.1
+
+#: How shards are called.
+SHARD_NAME = re.compile(r"shard-\d{5,}\.bin")
 
 #: A new shard is begun once the current one is larger than this, in bytes.
 SHARD_BYTES = 256 * 1024 * 1024

@@ -4,6 +4,7 @@ import datetime
 import difflib
 import json
 import math
+import os
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import jsonschema
 
 from balle2017.errors import InputError
-from balle2017.files import file_name, is_url, sha256_file, sha256_json, write_bytes
+from balle2017.files import file_name, files_below, is_url, sha256_file, sha256_json, write_bytes
 from balle2017.names import lambda_name, value_for
 
 #: What the bounds of a JSON schema ask for, in words.
@@ -25,6 +26,8 @@ BOUNDS = {
 }
 #: Folders of results/ that all experiments share.
 RESERVED = ("builtin", "datasets", "kodak", "testsets")
+#: Where the workflow writes, below the folder that it runs in.
+OUTPUT_FOLDERS = tuple(map(Path, (".snakemake", "logs", "results", "work")))
 #: The types of a JSON schema, in words.
 TYPES = {
     "null": "null",
@@ -248,6 +251,8 @@ def flags(settings: dict[str, Any]) -> str:
 def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] | None = None) -> Path:
     """Write the SHA-256 of files, and of all files below folders, to a small record.
 
+    What the workflow itself writes below them (`OUTPUT_FOLDERS`) is passed over.
+
     Snakemake compares files of more than a megabyte by time only, so the record
     stands for them: it is rewritten only when content changes. Hashes are kept
     beside it with each file's size and time, so nothing is hashed twice.
@@ -268,7 +273,7 @@ def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] | No
     for path in paths:
         if not path.exists():
             raise InputError(f"{path} does not exist")
-        found = path.rglob("*") if path.is_dir() else [path]
+        found = files_below(path, OUTPUT_FOLDERS) if path.is_dir() else [path]
         files += sorted(entry for entry in found if entry.is_file())
     names = [*map(str, paths), *urls]
     record = folder / f"{sha256_json(names)[:16]}.sha256"
@@ -290,7 +295,8 @@ def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] | No
     if known != cache:
         write_bytes(cache_path, json.dumps(known).encode())
     digests = {name: digest for name, (_, digest) in known.items()} | dict(urls)
-    content = "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()
+    # A file's name may be no UTF-8.
+    content = os.fsencode("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
     if not record.is_file() or record.read_bytes() != content:
         write_bytes(record, content)
     return record

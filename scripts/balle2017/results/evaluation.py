@@ -202,7 +202,7 @@ def run_evaluation(
         InputError: no picture there, or two whose names differ in the suffix only.
         WorkError: see `evaluate_images` and `check_rates`.
     """
-    paths = list_test_images(images)
+    paths = list_test_images(images, without=[out])
     rows, summaries = [], []
     for point in points:
         new = evaluate_images(paths, out, point, keep_reconstructions)

@@ -1,0 +1,115 @@
+"""What a program writes below its input is not its input the next time."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from archives import png
+from balle2017.data.extraction import ExtractSettings, extract_archives
+from balle2017.data.images import list_test_images
+from balle2017.errors import InputError
+from balle2017.files import files_below, read_table
+from balle2017.pipeline import experiment
+from helpers import run_script
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.png", "b.png", "sub/c.png"):
+        (folder / name).write_bytes(png(len(name) + ord(name[-5])))
+    return folder
+
+
+def names(manifest: Path) -> list[str]:
+    return [row["name"] for row in read_table(manifest)]
+
+
+def test_folders_are_left_out_however_they_are_written(pictures, monkeypatch):
+    def left(*without: str) -> list[str]:
+        found = files_below(pictures, map(Path, without))
+        return [str(path.relative_to(pictures)) for path in found]
+
+    assert left() == ["a.png", "b.png", "sub/c.png"]
+    assert left(str(pictures / "sub")) == ["a.png", "b.png"]
+    monkeypatch.chdir(pictures / "sub")
+    assert left(".") == left("../sub") == left("../../pictures/sub/../sub") == ["a.png", "b.png"]
+    # Not the whole: the pictures may lie in a folder of results.
+    assert len(left("..")) == len(left("../..")) == 3
+    (pictures / "link").symlink_to(pictures / "sub")
+    (pictures / "d.png").symlink_to(pictures / "sub" / "c.png")
+    assert left("../link") == ["a.png", "b.png", "link"]
+
+
+@pytest.mark.parametrize("out", [".", "out", "sub/out", "sub"])
+def test_a_dataset_below_its_source_is_not_read(pictures, out, monkeypatch):
+    monkeypatch.chdir(pictures)
+    target = Path(out)
+    for _ in range(2):
+        # What an interrupted attempt, and a download, may leave there.
+        for rest in (".partial/spool/x.png", "downloads/0123456789abcdef"):
+            path = target / rest
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png(99))
+        extract_archives([Path()], target, ExtractSettings(min_size=16))
+        found = {name for name in names(target / "manifest.csv") if name.endswith("png")}
+        assert found == {"a.png", "b.png"} | ({"sub/c.png"} if out != "sub" else set())
+
+
+def test_more_folders_can_be_left_out(pictures):
+    done = run_script("extract", pictures, "--out", pictures / "o", "--min_size", 16)
+    assert "3 accepted" in done.stdout, done.stderr
+    words = ["--leave_out", pictures / "sub", "--download_dir", pictures / "sub"]
+    done = run_script("extract", pictures, "--out", pictures / "o", "--min_size", 16, *words)
+    assert "2 accepted" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("source", ["images", "images/a.png", "images/deep"])
+def test_a_source_that_would_be_replaced_is_refused_and_kept(pictures, source):
+    images = pictures / "images"
+    (images / "deep").mkdir(parents=True)
+    for path in (images / "a.png", images / "deep" / "b.png"):
+        path.write_bytes(png(3))
+    for given in (pictures / source, pictures / "sub"):
+        with pytest.raises(InputError, match="give another --out"):
+            extract_archives([given], pictures, ExtractSettings(min_size=16))
+    assert (images / "a.png").is_file()
+
+
+def test_train_does_not_train_on_what_it_left(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(pictures)
+    words = ["--patch_size", 32, "--batch_size", 1, "--num_filters", 2, "--num_latents", 2]
+    words += ["--threads", 1, "--val_split", 0.5, "--epochs", 1, "--steps_per_epoch", 1]
+    words += ["--log_images_every", 1, "--device", "cpu", "--data_dir", "."]
+    for _ in range(2):
+        done = run_script("train", *words)
+        assert done.returncode == 0, done.stderr
+        assert "3 images accepted, 0 skipped" in done.stdout
+        assert list((pictures / "checkpoints" / "images").glob("*.png"))
+        shutil.rmtree(pictures / "checkpoints" / "checkpoints")
+    for save_dir, data_dir in ((".", "."), ("..", "../images"), ("sub/..", ".")):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        done = run_script("train", "--data_dir", data_dir, "--save_dir", save_dir)
+        assert done.returncode == 2
+        assert "give another --save_dir" in done.stderr
+
+
+def test_the_workflow_s_record_and_test_set_pass_over_its_results(pictures, monkeypatch):
+    monkeypatch.chdir(pictures)
+    record = experiment.record_sources([Path()], Path("work/sources"))
+    before = record.read_bytes()
+    for folder in ("results/first", "logs", "work/checkpoints", ".snakemake/metadata"):
+        (pictures / folder).mkdir(parents=True)
+        (pictures / folder / "x.png").write_bytes(png(4))
+    assert experiment.record_sources([Path()], Path("work/sources")) == record
+    assert record.read_bytes() == before
+    shutil.rmtree("sub")
+    assert len(list_test_images(Path(), experiment.OUTPUT_FOLDERS)) == 2
+
+
+def test_a_record_names_files_whose_names_are_no_utf8(pictures):
+    (pictures / b"caf\xe9.png".decode(errors="surrogateescape")).write_bytes(png(5))
+    record = experiment.record_sources([pictures], pictures.parent / "records")
+    assert b"caf\xe9.png\n" in record.read_bytes()
+    assert experiment.record_sources([pictures], pictures.parent / "records") == record
