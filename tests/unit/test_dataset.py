@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -10,7 +11,7 @@ from balle2017.data import extract_tar, extract_zip
 from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.data.split import split_images
 from balle2017.data.store import ImageStore, pixel_hash
-from balle2017.errors import InputError
+from balle2017.errors import InputError, WorkError
 from balle2017.files import read_json, read_table, write_table
 from helpers import ROOT, make_picture
 
@@ -147,8 +148,29 @@ def test_more_shards_than_a_process_may_open_at_first(tmp_path):
         "from balle2017.data.store import ImageStore\n"
         "_, most = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))\n"
-        "print(ImageStore(sys.argv[2])[99].tolist())"
+        "store = ImageStore(sys.argv[2])\n"
+        "from balle2017.training.input import centre_patches\n"
+        "assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 64\n"
+        "assert centre_patches(store, 1)[98].tolist() == [[[98, 98, 98]]]\n"
+        "print(store[99].tolist())"
     )
     command = [sys.executable, "-c", code, str(ROOT / "scripts"), str(tmp_path / "list.csv")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stdout == "[[[99, 99, 99]]]\n", done.stderr
+
+
+def test_a_dataset_that_is_replaced_under_a_reader_is_noticed(tmp_path):
+    extract(tmp_path, tar_bytes(PICTURES))
+    split_images(tmp_path / "out" / "manifest.csv", tmp_path / "lists", 0.5, 1)
+    store = ImageStore(tmp_path / "lists" / "train.csv")
+    before = store[0].copy()
+    assert store[0].shape == store.shape(0)
+    assert not store[0].flags.writeable
+    others = {f"{seed}.png": png(seed) for seed in range(20, 24)}
+    extract(tmp_path, tar_bytes(others))
+    with pytest.raises(WorkError, match="was replaced while it was read"):
+        store[0]
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(WorkError, match="was replaced while it was read"):
+        store[0]
+    assert before.shape == store.shape(0)

@@ -23,6 +23,9 @@ class Pictures:
     def __len__(self):
         return len(self._pictures)
 
+    def shape(self, index):
+        return self._pictures[index].shape
+
     def __getitem__(self, index):
         return self._pictures[index]
 

@@ -9,15 +9,14 @@ folder without it is not a dataset).
 import hashlib
 import os
 import re
-import resource
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import xxhash
 
-from balle2017.errors import InputError
+from balle2017.errors import InputError, WorkError
 from balle2017.files import read_table
 
 MANIFEST_COLUMNS = [
@@ -124,8 +123,29 @@ def _sync_and_close(file: BinaryIO) -> None:
     file.close()
 
 
+class _Shard(NamedTuple):
+    """A shard, and what tells it from another file that takes its place."""
+
+    path: Path
+    identity: tuple[int, int, int]
+
+
+class _Picture(NamedTuple):
+    """Where the pixels of a picture are."""
+
+    shard: _Shard
+    offset: int
+    shape: tuple[int, int, int]
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
 class ImageStore:
-    """The pictures named by a split list, mapped into memory.
+    """The pictures named by a split list, each mapped into memory when it is asked for.
+
+    No file stays open: a large dataset has more shards than a process may open.
 
     Attributes:
         names: of the pictures.
@@ -145,36 +165,49 @@ class ImageStore:
             raise InputError(f"image list {list_path} does not exist") from None
         self.names: list[str] = []
         self.manifest: Path | None = None
-        self._pictures: list[np.ndarray] = []
-        shards: dict[str, np.memmap] = {}
-        # Each mapped shard keeps a file open, and a large dataset has more shards than the
-        # usual limit, which any process may raise.
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        self._pictures: list[_Picture] = []
+        shards: dict[str, _Shard] = {}
         for row in rows:
             try:
                 width, height, offset = int(row["width"]), int(row["height"]), int(row["offset"])
-                shard = row["shard"]
+                name = row["shard"]
             except (KeyError, TypeError, ValueError):
                 raise InputError(f"{list_path} is no image list written by split.py") from None
-            if shard not in shards:
-                path = list_path.parent / shard
+            if name not in shards:
+                path = list_path.parent / name
                 if not path.is_file():
                     raise InputError(f"{list_path} names {path}, which does not exist")
-                shards[shard] = np.memmap(path, np.uint8, "r")
+                shards[name] = _Shard(path, _identity(path.stat()))
                 manifest = path.parent.parent / "manifest.csv"
                 self.manifest = manifest if manifest.is_file() else None
-            size = height * width * 3
-            data = shards[shard][offset : offset + size]
-            if data.size != size:
-                raise InputError(f"{list_path.parent / shard} is cut short; extract again")
+            shard = shards[name]
+            end = offset + height * width * 3
+            if not 0 <= offset < end <= shard.identity[2]:
+                raise InputError(f"{shard.path} is cut short; extract again")
             self.names.append(row["name"])
-            self._pictures.append(data.reshape(height, width, 3))
+            self._pictures.append(_Picture(shard, offset, (height, width, 3)))
 
     def __len__(self) -> int:
         """Return the number of pictures."""
         return len(self._pictures)
 
+    def shape(self, index: int) -> tuple[int, int, int]:
+        """Return a picture's height, width and number of bands."""
+        return self._pictures[index].shape
+
     def __getitem__(self, index: int) -> np.ndarray:
-        """Return a picture as read-only uint8 [height, width, 3]."""
-        return self._pictures[index]
+        """Return a picture as read-only uint8 [height, width, 3].
+
+        A file is open as long as the array or a view of it lives.
+
+        Raises:
+            WorkError: the shard is no longer the file that it was.
+        """
+        shard, offset, shape = self._pictures[index]
+        try:
+            with open(shard.path, "rb") as file:
+                if _identity(os.fstat(file.fileno())) == shard.identity:
+                    return np.memmap(file, np.uint8, "r", offset, shape)
+        except FileNotFoundError:
+            pass
+        raise WorkError(f"{shard.path} was replaced while it was read; run again")

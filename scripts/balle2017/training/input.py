@@ -28,7 +28,7 @@ def check_sizes(store: ImageStore, patch_size: int) -> None:
     if not len(store):
         raise InputError("the image list is empty")
     for index, name in enumerate(store.names):
-        height, width, _ = store[index].shape
+        height, width, _ = store.shape(index)
         if min(height, width) < patch_size:
             raise InputError(
                 f"image {name} is {width}x{height}, smaller than the patch size {patch_size}; "
@@ -90,7 +90,8 @@ class PatchSampler:
 def centre_patches(store: ImageStore, patch_size: int) -> np.ndarray:
     """Return the centre crop of every picture, uint8 [n, patch_size, patch_size, 3]."""
     check_sizes(store, patch_size)
-    return np.stack([centre_crop(store[index], patch_size) for index in range(len(store))])
+    # Copies: views would keep all pictures mapped.
+    return np.stack([centre_crop(store[index], patch_size).copy() for index in range(len(store))])
 
 
 def create_train_val_datasets(
