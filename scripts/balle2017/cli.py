@@ -1,12 +1,14 @@
 """What every command line shares: one-line errors and exit statuses."""
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from balle2017.errors import DamagedFileError, InputError, Interrupted, WorkError
+from balle2017.files import printable
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,16 +42,19 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
     nothing was started, 3 interrupted after a checkpoint, 130 Ctrl-C.
     """
     prog = Path(sys.argv[0]).name
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files need not be UTF-8, and must not end a program that prints them.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = main(None) or 0
     except (DamagedFileError, InputError, WorkError, Interrupted) as error:
         kind = "interrupted" if isinstance(error, Interrupted) else "error"
-        print(f"{prog}: {kind}: {error}", file=sys.stderr)
+        print(f"{prog}: {kind}: {printable(str(error))}", file=sys.stderr)
         status = error.exit_status
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        name = f": {error.filename}" if error.filename else ""
+        name = f": {printable(str(error.filename))}" if error.filename else ""
         print(f"{prog}: error: {error.strerror}{name}", file=sys.stderr)
         status = 1
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,16 @@ def is_url(source: object) -> bool:
 def file_name(text: str) -> str:
     """Return a name that is safe in paths and shell commands."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-") or "images"
+
+
+def printable(text: str) -> str:
+    """Return a text, such as a file's name, with control and undecodable characters escaped."""
+    return "".join(
+        character
+        if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def files_below(
@@ -82,8 +93,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept because libraries choose a format by it.
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    # No longer than the name may be; the suffix is kept because libraries choose a format by it.
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()
+    temporary = path.with_name(f".{os.getpid()}-{digest[:16]}{path.suffix[:16]}")
     try:
         yield temporary
         with open(temporary, "rb") as file:
@@ -107,7 +119,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically; NaN and infinity are refused."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())
+    # The bytes of a name that is no UTF-8 become an escape that JSON has too.
+    write_bytes(path, (text + "\n").encode(errors="backslashreplace"))
 
 
 def read_json(path: Path) -> Any:
@@ -116,8 +129,14 @@ def read_json(path: Path) -> Any:
 
 
 def write_table(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as CSV with the given columns, atomically; missing cells stay empty."""
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    """Write rows as CSV with the given columns, atomically; missing cells stay empty.
+
+    What is no UTF-8, as a file's name may be, is escaped.
+    """
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

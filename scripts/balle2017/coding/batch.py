@@ -1,5 +1,6 @@
 """What compress.py and decompress.py share: many inputs, one output folder."""
 
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from tqdm import tqdm
 from balle2017.data.kinds import EXTENSIONS
 from balle2017.data.reasons import BadImageError
 from balle2017.errors import DamagedFileError, InputError, WorkError
+from balle2017.files import printable
 
 # A folder may have a dot in its name, but hardly these.
 _FILES = EXTENSIONS | {".b17"}
@@ -87,8 +89,13 @@ def convert_all(pairs: list[tuple[Path, Path]], convert: Callable[[Path, Path], 
             line = str(error)
             if not line.startswith(str(source)):
                 line = f"{source}: {line}"
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            failed += 1
+            line = f"{source}: the name of its result, {target.name}, is too long"
         # Not print(), which would write into the bar.
-        tqdm.write(line)
+        tqdm.write(printable(line))
         sys.stdout.flush()
     if failed:
         raise WorkError(f"{failed} of {len(pairs)} files could not be converted")

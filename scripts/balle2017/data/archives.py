@@ -16,7 +16,6 @@ import stat
 import struct
 import tarfile
 import tempfile
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
@@ -29,7 +28,7 @@ import zstandard
 from balle2017.data.reasons import Reason, Refusal
 from balle2017.data.streams import HEAD_BYTES, CountingReader, Stream, ZstdFile
 from balle2017.errors import InputError
-from balle2017.files import files_below
+from balle2017.files import files_below, printable
 
 #: Largest encoded member that is read, in bytes.
 MAX_MEMBER_BYTES = 256 * 1024 * 1024
@@ -160,16 +159,6 @@ def _is_tar(head: bytes) -> bool:
     except tarfile.HeaderError:
         return False
     return True
-
-
-def printable(name: str) -> str:
-    """Return a member's name with control and undecodable characters escaped."""
-    return "".join(
-        character
-        if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-        else character.encode("unicode_escape").decode()
-        for character in name
-    )
 
 
 def _problem(error: Exception) -> str:

@@ -21,12 +21,12 @@ import numpy as np
 from PIL import Image
 
 from balle2017.data import kinds
-from balle2017.data.archives import Member, iterate_members, printable, source_size
+from balle2017.data.archives import Member, iterate_members, source_size
 from balle2017.data.images import MAX_PIXELS, decode_image, read_size
 from balle2017.data.reasons import BadImageError, Reason, Refusal, Status
 from balle2017.data.store import MANIFEST_COLUMNS, SHARD_NAME, ShardWriter, pixel_hash, uniform
 from balle2017.errors import InputError, WorkError
-from balle2017.files import refuse_inputs_in, sha256_file, write_json, write_table
+from balle2017.files import printable, refuse_inputs_in, sha256_file, write_json, write_table
 from balle2017.options import check, option
 from balle2017.progress import ByteProgress
 

@@ -10,6 +10,9 @@ from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.data.store import STORE_COLUMNS, ImageStore
 from balle2017.files import file_name, read_table, write_table
 
+# Names of members have no limit, those of files 255 bytes; results add something to them.
+_LONGEST_NAME = 200
+
 
 def unpack_test_images(archive: Path, out: Path) -> int:
     """Decode the pictures of an archive to `out`/NAME.png; return how many there are.
@@ -45,7 +48,7 @@ def unpack_test_images(archive: Path, out: Path) -> int:
         pictures = work / "pictures"
         pictures.mkdir()
         for index, name in enumerate(store.names):
-            stem = file_name(Path(name).stem)
+            stem = file_name(Path(name).stem)[:_LONGEST_NAME]
             path, number = pictures / f"{stem}.png", 2
             while path.exists():
                 path, number = pictures / f"{stem}-{number}.png", number + 1

@@ -1,0 +1,133 @@
+"""Names of files that are allowed and hardly ever thought of."""
+
+import os
+from pathlib import Path
+
+import pytest
+from archives import png, tar_bytes, zip_bytes
+from balle2017.data.images import list_images, list_test_images
+from balle2017.data.split import split_images
+from balle2017.data.testset import unpack_test_images
+from balle2017.errors import InputError
+from balle2017.files import atomic_path, read_json, read_table, write_bytes, write_json, write_table
+from helpers import ROOT, run_script
+
+NOT_UTF8 = b"caf\xe9.png".decode(errors="surrogateescape")
+ODD = [
+    "price_$5_and_$6.png",
+    "{x}.png",
+    "{wildcard,.*}%s%%.png",
+    "new\nline.png",
+    "tab\t'\"`.png",
+    "x" * 246 + ".png",
+    "\u00e9" * 123 + ".png",
+    " -lead and trail .png",
+    "null.png",
+]
+
+
+def write_pictures(folder: Path, names: list[str]) -> Path:
+    folder.mkdir()
+    for index, name in enumerate(names):
+        (folder / name).write_bytes(png(index))
+    return folder
+
+
+def test_a_folder_of_odd_names_becomes_a_dataset(tmp_path):
+    names = [*ODD, NOT_UTF8]
+    folder = write_pictures(tmp_path / "pictures", names)
+    out = tmp_path / "out"
+    done = run_script("extract", folder, "--out", out, "--min_size", 32)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith(f"{len(names)} accepted, 0 skipped, 0 rejected")
+    rows = {row["name"] for row in read_table(out / "manifest.csv")}
+    assert {"caf\\udce9.png", "new\\nline.png", "price_$5_and_$6.png", "{x}.png"} < rows
+    done = run_script(
+        *("split", "--manifest", out / "manifest.csv", "--out", tmp_path / "lists"),
+        *("--test_images", folder / NOT_UTF8, folder / ODD[3]),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "kept out as test images: " in done.stdout
+    assert len(read_json(tmp_path / "lists" / "split.json")["kept_out"]) == 2
+
+
+def test_folders_of_odd_names(tmp_path):
+    for index, name in enumerate((NOT_UTF8, ODD[1], ODD[3])):
+        folder = write_pictures(tmp_path / name.removesuffix(".png"), ["a.png", "b.png"])
+        out = tmp_path / f"out {index} {NOT_UTF8}"
+        # Two sources: their names stand before those of the members.
+        write_pictures(tmp_path / f"more{index}", ["c.png", "d.png", "e.png"])
+        done = run_script(
+            "extract", folder, tmp_path / f"more{index}", "--out", out, "--min_size", 32
+        )
+        assert done.returncode == 0, done.stderr
+        split = split_images(out / "manifest.csv", out, 0.5, 1)
+        assert split.train + split.val == 3
+
+
+@pytest.mark.parametrize("make", [tar_bytes, zip_bytes])
+def test_an_archive_of_odd_names_becomes_a_test_set(tmp_path, make):
+    names = [*ODD, "long" * 100 + ".png", "x" * 246 + "yz.png"]
+    (tmp_path / "a.bin").write_bytes(make({name: png(i) for i, name in enumerate(names)}))
+    assert unpack_test_images(tmp_path / "a.bin", tmp_path / "test") == len(names)
+    assert len(list_test_images(tmp_path / "test")) == len(names)
+
+
+@pytest.mark.parametrize("name", [NOT_UTF8, "new\nline.png", "bell\a.png"])
+def test_a_test_picture_whose_name_no_table_holds_is_refused_at_once(tmp_path, name):
+    folder = write_pictures(tmp_path / "pictures", ["a.png", name])
+    with pytest.raises(InputError, match="rename it") as error:
+        list_test_images(folder)
+    assert str(error.value).isprintable()
+    arguments = ["--codec", "jpeg", "--quality", 50, "--images", folder, "--out", tmp_path / "o"]
+    done = run_script("evaluate_codec", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+
+
+def test_odd_names_are_evaluated(tmp_path):
+    names = [name for name in ODD if name.isprintable()]
+    folder = write_pictures(tmp_path / "pictures", names)
+    arguments = ["--codec", "jpeg", "--quality", 50, "--images", folder, "--out", tmp_path / "o"]
+    done = run_script("evaluate_codec", *arguments)
+    assert done.returncode == 0, done.stderr
+    rows = read_table(next((tmp_path / "o").rglob("per_image.csv")))
+    assert {row["image"] for row in rows} == set(names)
+
+
+def test_odd_names_are_compressed_and_decompressed(tmp_path):
+    # Without an end of its own the last name leaves no room for .b17.
+    names = [*ODD, NOT_UTF8, "y" * 255]
+    folder = write_pictures(tmp_path / "pictures", names)
+    model = next((ROOT / "pretrained").glob("*/config.json")).parent
+    out = tmp_path / "out"
+    done = run_script("compress", folder, "--model", model, "--out", out)
+    assert done.returncode == 1
+    assert f"1 of {len(names)} files could not be converted" in done.stderr
+    assert done.stdout.count("\n") == len(names)
+    assert "is too long" in done.stdout
+    stems = {Path(name).stem for name in names[:-1]}
+    assert {path.stem for path in out.iterdir()} == stems
+    done = run_script("decompress", out, "--model", model, "--out", tmp_path / "back")
+    assert done.returncode == 0, done.stderr
+    assert {path.stem for path in list_images(tmp_path / "back")} == stems
+
+
+@pytest.mark.parametrize("length", [1, 100, 251, 255])
+@pytest.mark.parametrize("suffix", ["", ".png", "." + "s" * 200])
+def test_a_file_of_any_name_is_written(tmp_path, length, suffix):
+    path = tmp_path / (("n" * length)[: max(1, length - len(suffix))] + suffix)
+    write_bytes(path, b"data")
+    assert path.read_bytes() == b"data"
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"more")
+        assert len(temporary.name) < 60
+        assert temporary.suffix == path.suffix[:16]
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_texts_that_are_no_utf8_can_be_written_and_read(tmp_path):
+    write_json(tmp_path / "a.json", {"name": NOT_UTF8})
+    assert read_json(tmp_path / "a.json") == {"name": NOT_UTF8}
+    write_table(tmp_path / "a.csv", ["name"], [{"name": NOT_UTF8}])
+    assert read_table(tmp_path / "a.csv") == [{"name": "caf\\udce9.png"}]
