@@ -157,7 +157,7 @@ def test_a_rate_that_only_rises_is_warned_of(pictures, tmp_path):
 def test_a_training_that_could_not_begin_leaves_the_folder_free(tensorflow, tmp_path):
     from balle2017.training.run import RunOptions, TrainingSettings, train
 
-    settings = TrainingSettings(device="cpu", threads=2, seed=7, num_filters=4)
+    settings = TrainingSettings(device="cpu", threads=1, seed=7, num_filters=4)
     none = tmp_path / "none.csv"
     for _ in range(2):
         with pytest.raises(InputError, match=r"none\.csv does not exist"):

@@ -55,10 +55,12 @@ class Codec:
             **tables,
             bottleneck_dtype=tf.float32,
         )
-        self._analyze = tf.function(self._network.analyze, input_signature=[_IMAGE])
+        self._analyze = tf.function(
+            self._network.analyze, autograph=False, input_signature=[_IMAGE]
+        )
         latents = tf.TensorSpec((1, None, None, self._channels), tf.float32)
-        self._reconstruct = tf.function(self._to_pixels, input_signature=[latents])
-        self._rate = tf.function(self._estimate_bits, input_signature=[latents])
+        self._reconstruct = tf.function(self._to_pixels, autograph=False, input_signature=[latents])
+        self._rate = tf.function(self._estimate_bits, autograph=False, input_signature=[latents])
 
     def _for_tiles(self, shape: tuple[int, int], function: Callable[[Span, Span], Any]) -> list:
         """Return the function's results for all tiles of latents, in their order."""

@@ -22,7 +22,7 @@ class Elementwise(Generic[P]):
     def __init__(self, function: Callable[P, tf.Tensor]):
         """Wrap a function; nothing is compiled before it runs."""
         self._function = function
-        self._compiled = tf.function(function, jit_compile=True)
+        self._compiled = tf.function(function, autograph=False, jit_compile=True)
         self.__doc__ = function.__doc__
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> tf.Tensor:

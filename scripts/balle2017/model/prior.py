@@ -259,12 +259,13 @@ class FactorizedPrior(tf.Module):
                 "quantization_offset": model.quantization_offset,
             }
 
-        return tf.function(build)
+        return tf.function(build, autograph=False)
 
     @functools.cached_property
     def _offset(self) -> tf.types.experimental.GenericFunction:
         return tf.function(
-            lambda: tf.broadcast_to(tfc.quantization_offset(self.distribution), [self.channels])
+            lambda: tf.broadcast_to(tfc.quantization_offset(self.distribution), [self.channels]),
+            autograph=False,
         )
 
     def coding_tables(self) -> dict[str, np.ndarray]:

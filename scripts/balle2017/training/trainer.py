@@ -117,9 +117,13 @@ class Trainer:
         self._loss_scale = LossScale() if policy == "mixed_float16" else None
         self._optimizer = Adam(self.variables)
         self._check_numerics = check_numerics
-        self._train_step = tf.function(self._step, jit_compile=compiled or None)
-        self._average_step = tf.function(self._update_average)
-        self._validation_step = tf.function(self._validate_batch, reduce_retracing=True)
+        # Without autograph: no statement depends on a tensor, and looking for such statements
+        # takes longer than the tracing.
+        self._train_step = tf.function(self._step, autograph=False, jit_compile=compiled or None)
+        self._average_step = tf.function(self._update_average, autograph=False)
+        self._validation_step = tf.function(
+            self._validate_batch, autograph=False, reduce_retracing=True
+        )
 
     def _rate_factor(self, name: str) -> float:
         """Return a variable's share of the learning rate."""
@@ -165,8 +169,7 @@ class Trainer:
             [tf.reduce_all(tf.math.is_finite(value)) for value in gradients.values()]
         )
         self._loss_scale.update(finite)
-        if finite:
-            self._apply(gradients, step, rate)
+        tf.cond(finite, lambda: self._apply(gradients, step, rate), lambda: None)
         return result
 
     def _apply(self, gradients: dict[str, tf.Tensor], step: tf.Tensor, rate: tf.Tensor) -> None:
