@@ -172,3 +172,52 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
         7: lambda p: np.rot90(p, 2).swapaxes(0, 1),
         8: lambda p: np.rot90(p, 1),
     }[orientation](pixels)
+
+
+def _tag(value: bytes) -> bytes:
+    return value + bytes(-len(value) % 4)
+
+
+def icc(space: bytes, tags: dict[bytes, bytes], connection: bytes = b"XYZ ") -> bytes:
+    """Return an ICC profile of version 2 for screens or, of CMYK, printers."""
+    description = b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78)
+    tags = {b"desc": description, b"cprt": b"text" + bytes(4) + b"none\0"} | tags
+    tags[b"wtpt"] = fixed(b"XYZ ", [0.9642, 1, 0.8249])
+    table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, value in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(value))
+        body += _tag(value)
+    kind = b"prtr" if space == b"CMYK" else b"mntr"
+    size = start + len(body)
+    header = struct.pack(">I4sI", size, b"test", 0x02100000) + kind + space + connection
+    header = header.ljust(36, b"\0") + b"acsp"
+    header = header.ljust(68, b"\0") + struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D)
+    return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+def fixed(kind: bytes, numbers: Sequence[float]) -> bytes:
+    """Return a tag of numbers with 16 bits before and after the point."""
+    return kind + bytes(4) + struct.pack(f">{len(numbers)}i", *(round(n * 65536) for n in numbers))
+
+
+def curve(gamma: float) -> bytes:
+    """Return a tag of a power, with 8 bits before and after the point."""
+    return b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))
+
+
+def rgb_profile(primaries: Sequence[Sequence[float]], gamma: float) -> bytes:
+    """Return the ICC profile of a space given by x and y of red, green, blue and white."""
+    columns = to_pcs(primaries).T
+    tags = {b"rgb"[i : i + 1] + b"XYZ": fixed(b"XYZ ", columns[i]) for i in range(3)}
+    return icc(b"RGB ", tags | {b"rgb"[i : i + 1] + b"TRC": curve(gamma) for i in range(3)})
+
+
+def to_pcs(primaries: Sequence[Sequence[float]]) -> np.ndarray:
+    """Return the matrix from linear RGB to XYZ relative to D50, with Bradford's adaptation."""
+    xyz = np.array([[x / y, 1, (1 - x - y) / y] for x, y in primaries]).T
+    matrix = xyz[:, :3] @ np.diag(np.linalg.inv(xyz[:, :3]) @ xyz[:, 3])
+    cone = np.array(
+        [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+    )
+    gain = (cone @ [0.9642, 1, 0.8249]) / (cone @ xyz[:, 3])
+    return np.linalg.inv(cone) @ np.diag(gain) @ cone @ matrix

@@ -26,12 +26,12 @@ from balle2017.data.reasons import BadImageError, Reason, Refusal, refuse
 from balle2017.errors import WorkError
 
 #: Memory for decoding a picture: this many bytes, and so many for each of its pixels.
-MEMORY = 512 * 1024 * 1024
-MEMORY_PER_PIXEL = 40
+MEMORY = 256 * 1024 * 1024
+MEMORY_PER_PIXEL = 32
 
 #: Time of the processor for decoding a picture, in seconds, and for each million of its pixels.
 SECONDS = 20
-SECONDS_PER_MEGAPIXEL = 1
+SECONDS_PER_MEGAPIXEL = 2
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")

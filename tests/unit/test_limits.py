@@ -1,0 +1,149 @@
+"""Pictures made to hurt are refused before they do, and the decoders' failures are reasons."""
+
+import io
+import os
+import signal
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from balle2017.data import formats, limits
+from balle2017.data.images import decode_image, read_size
+from balle2017.data.reasons import BadImageError, Reason
+from balle2017.errors import WorkError
+from helpers import make_picture
+from odd_pictures import chunk, png, refusal, tiff
+from PIL import Image
+
+
+def encoded(form: str, image: Image.Image | None = None, **options) -> bytes:
+    buffer = io.BytesIO()
+    (image or Image.fromarray(make_picture(1))).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def test_a_jpeg_2000_of_millions_of_precincts_is_refused():
+    data = bytearray(encoded("JPEG2000", Image.new("L", (64, 64)), no_jp2=True, num_resolutions=1))
+    size = data.index(b"\xff\x51")
+    for at in (6, 22):  # of the picture, and of its one tile
+        struct.pack_into(">II", data, size + at, 2048, 2048)
+    style = data.index(b"\xff\x52")
+    length = int.from_bytes(data[style + 2 : style + 4], "big")
+    segment = data[style : style + 2 + length]
+    segment[4] |= 1  # the sizes of precincts follow: one sample each
+    segment += bytes(segment[9] + 1)
+    struct.pack_into(">H", segment, 2, len(segment) - 2)
+    hostile = bytes(data[:style] + segment + data[style + 2 + length :])
+    assert len(hostile) < 3000
+    with pytest.raises(BadImageError, match=r"decoding limits: more than \d+ MB of memory"):
+        decode_image(hostile)
+    assert read_size(hostile) == (2048, 2048)
+
+
+def test_a_tiff_of_one_huge_tile_is_refused():
+    side = 20000
+    tile = zlib.compress(bytes(side * side), 1)
+    # The tile lies behind everything else.
+    tags = {322: [side], 323: [side], 324: [1], 325: [len(tile)]}
+    tags[324] = [len(tiff(np.zeros((16, 16, 1), int), deflate=True, tags=tags))]
+    data = tiff(np.zeros((16, 16, 1), int), deflate=True, tags=tags)
+    with pytest.raises(BadImageError, match=r"decoding limits: more than \d+ MB of memory"):
+        decode_image(data + tile)
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_by_its_header():
+    data = encoded("JPEG", progressive=True)
+    at = data.rindex(b"\xff\xda")
+    scan = data[at:-2]
+    with pytest.raises(BadImageError, match="decoding limits: more than 100 scans"):
+        read_size(data[:at] + scan * 3000 + b"\xff\xd9")
+    assert 1 < data.count(b"\xff\xda") <= formats.MAX_SCANS
+
+
+def test_a_profile_that_unpacks_to_very_much_is_refused():
+    bomb = zlib.compress(bytes(formats.MAX_PROFILE + 1))
+    data = png(make_picture(1), 8, 2, [chunk(b"iCCP", b"x\0\0" + bomb)])
+    assert refusal(data) == Reason.OVER_LIMITS
+
+
+@pytest.mark.parametrize("form", ["AVIF", "BMP", "GIF", "JPEG2000", "TIFF", "WEBP"])
+def test_every_other_format_is_decoded_within_limits(form, monkeypatch):
+    data = encoded(form)
+    decode_image(data)
+    monkeypatch.setattr(limits._Child, "_used", lambda _: (2**40, 0.0))
+    monkeypatch.setattr(limits.select, "select", lambda *_: ([], [], []))
+    assert refusal(data) == Reason.OVER_LIMITS
+    monkeypatch.undo()
+    decode_image(data)
+
+
+def test_time_is_limited_too(monkeypatch):
+    used = iter([(0, 100.0), (0, 119.0), (0, 121.0)])
+    monkeypatch.setattr(limits._Child, "_used", lambda _: next(used))
+    monkeypatch.setattr(limits.select, "select", lambda *_: ([], [], []))
+    with pytest.raises(BadImageError, match="more than 20 s of processor time"):
+        decode_image(encoded("GIF"))
+
+
+def test_memory_and_time_of_a_process_are_seen():
+    child = limits._Child()
+    try:
+        data = encoded("TIFF")
+        child.ask(b"O" + struct.pack(">8sQ", b"TIFF", len(data)) + data, 2**40, 1000)
+        memory, seconds = child._used()
+        assert 2**24 < memory < 2**30
+        assert 0 < seconds < 1000
+    finally:
+        child.end()
+    assert child._used() == (0, 0.0)
+
+
+@pytest.fixture
+def child(monkeypatch):
+    child = limits._Child()
+    monkeypatch.setattr(limits, "_take", lambda: child)
+    yield child
+    child.end()
+
+
+def test_a_decoder_that_crashes_costs_its_picture_only(child, monkeypatch):
+    data = encoded("TIFF")
+    with limits.open_limited(data, "TIFF") as header:
+        os.kill(child._process.pid, signal.SIGSEGV)
+        with pytest.raises(BadImageError, match="damaged image: the decoder ended with status -11"):
+            header.load()
+    monkeypatch.undo()
+    np.testing.assert_array_equal(decode_image(data).pixels, make_picture(1))
+
+
+def test_a_decoder_that_is_killed_from_outside_is_no_fault_of_the_picture(child):
+    with limits.open_limited(encoded("TIFF"), "TIFF") as header:
+        os.kill(child._process.pid, signal.SIGKILL)
+        with pytest.raises(WorkError, match="is memory short"):
+            header.load()
+
+
+def test_an_idle_decoder_that_has_ended_is_replaced():
+    data = encoded("TIFF")
+    decode_image(data)
+    for child in limits._idle:
+        child._process.kill()
+        child._process.wait()
+    np.testing.assert_array_equal(decode_image(data).pixels, make_picture(1))
+
+
+def test_threads_get_their_own_pictures():
+    pictures = [make_picture(seed, 20 + seed, 30 + seed) for seed in range(12)]
+    data = [encoded("TIFF", Image.fromarray(pixels)) for pixels in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        decoded = list(pool.map(lambda item: decode_image(item).pixels, data * 3))
+    for pixels, expected in zip(decoded, pictures * 3, strict=True):
+        np.testing.assert_array_equal(pixels, expected)
+
+
+def test_damage_in_the_other_process_is_a_reason():
+    for form in ("TIFF", "WEBP", "JPEG2000", "AVIF", "BMP", "GIF"):
+        data = encoded(form)
+        assert refusal(data[: len(data) // 2]) in (Reason.TRUNCATED, Reason.DAMAGED_IMAGE)
