@@ -43,10 +43,7 @@ rule all:
         rules.compare_published.output if PUBLISHED else [],
 
 
-if not workflow.is_main_process:
-    # The log of a cluster's job has all of it: memory, time, inputs.
-    for stage in workflow.rules:
-        stage.message = None
+leave_out_messages()
 
 
 onstart:

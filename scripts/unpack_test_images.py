@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli
-from balle2017.data.testset import unpack_test_images
+from balle2017.data.testset import unpack_test_images, write_record
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -12,8 +12,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.Parser(__doc__)
     parser.add_argument("archive", type=Path, help="tar or zip")
     parser.add_argument("--out", type=Path, required=True, help="folder for the PNGs")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="file for the PNGs' SHA-256")
     args = parser.parse_args(argv)
     count = unpack_test_images(args.archive, args.out)
+    if args.record is not None:
+        write_record(args.out, args.record)
     print(f"{count} images in {args.out}")
 
 

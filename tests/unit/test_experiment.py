@@ -1,6 +1,5 @@
 import dataclasses
 import datetime
-import os
 import shlex
 
 import pytest
@@ -8,15 +7,10 @@ import yaml
 from balle2017.data.extraction import ExtractSettings
 from balle2017.data.store import DEFAULT_VAL_SPLIT
 from balle2017.errors import InputError
-from balle2017.pipeline import experiment
 from balle2017.pipeline.experiment import (
     check_config,
-    check_fine_tuning,
-    check_sources,
     convert_strings,
-    dataset_name,
     flags,
-    record_sources,
 )
 from balle2017.results.conventional import CODECS
 from balle2017.training.settings import RunOptions, TrainingSettings
@@ -91,6 +85,9 @@ def test_the_configs_that_ship_are_valid(name):
         ({"lambdas": [float("inf")]}, "lambdas has inf; it must be finite"),
         ({"test_images": ""}, 'test_images is ""; it must be given'),
         ({"evaluation__codecs": {"jpeg": [500]}}, r"jpeg\[0\] is 500; it must be at most 95"),
+        ({"test_images": "a/{x}/b"}, r"test_images is a/\{x\}/b; Snakemake reads braces as wildc"),
+        ({"train_archive": ["a.tar", "b}.tar"]}, r"train_archive is b\}.tar; Snakemake reads"),
+        ({"training__init_from": "{m}"}, r"training.init_from is \{m\}; Snakemake reads braces"),
         ({"experiment": "a/b"}, "experiment is .*letters, digits"),
         ({"train_archive": 3}, "train_archive is 3; it must be a path, a list of paths"),
         ({"evaluation__codecs": {"jpg": [1]}}, "evaluation.codecs.jpg is not a config key; did"),
@@ -100,30 +97,6 @@ def test_mistakes_are_refused_in_one_sentence(changes, message):
     with pytest.raises(InputError, match=message) as error:
         check_config(config(**changes), SCHEMA)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"model__num_filters": {"default": 128, "0.0035": 64}},
-            r"model.num_filters is 64 for lambda 0.0035 and 128 for fine_tuning.base.* the same",
-        ),
-        (
-            {"model__num_latents": {"default": 96, "0.0483": 192}},
-            r"model.num_latents is 192 for lambda 0.0483 and 96 for .*, whose model it .* no more",
-        ),
-    ],
-)
-def test_a_model_that_does_not_fit_into_its_start_is_refused(changes, message):
-    settings = config(**changes) | {"fine_tuning": {"base_lambda": 0.013}}
-    check_config(settings, SCHEMA)
-    with pytest.raises(InputError, match=message):
-        check_fine_tuning(settings)
-    # Fewer latents are possible.
-    settings["model"] = {"num_filters": 64, "num_latents": {"default": 96, "0.0483": 64}}
-    check_fine_tuning(settings)
-    check_fine_tuning(settings | {"fine_tuning": None})
 
 
 def test_what_yaml_makes_of_numbers_and_dates_is_undone():
@@ -200,20 +173,6 @@ def test_schema_and_extraction_settings_agree():
             assert bounds.get(key) == item.metadata.get(bound), name
 
 
-@pytest.mark.parametrize(
-    ("sources", "hashes", "message"),
-    [
-        (["none.tar"], [], "train_archive is none.tar, which does not exist"),
-        (["https://x/y.tar"], [], "train_archive_sha256 must be given, because https://x/y.tar"),
-        ([str(ROOT / "docs")], ["0" * 64], "docs is a folder, which has none; pack it into a tar"),
-        (["https://x/y.tar", "https://x/z.tar"], ["0" * 64], "has 1 entries; it must have one for"),
-    ],
-)
-def test_sources_are_checked(sources, hashes, message):
-    with pytest.raises(InputError, match=message):
-        check_sources(sources, hashes)
-
-
 def test_schema_and_codecs_agree():
     entries = SCHEMA["properties"]["evaluation"]["properties"]["codecs"]["properties"]
     bounds = {name: (e["items"]["minimum"], e["items"]["maximum"]) for name, e in entries.items()}
@@ -230,13 +189,6 @@ def test_every_key_is_described():
     walk(SCHEMA["properties"], "")
 
 
-def test_dataset_name_follows_its_settings():
-    one = dataset_name(["/a/ILSVRC2012_img_train.tar"], {"min_size": 64})
-    assert one.startswith("ILSVRC2012_img_train-")
-    assert one != dataset_name(["/a/ILSVRC2012_img_train.tar"], {"min_size": 65})
-    assert one == dataset_name(["/a/ILSVRC2012_img_train.tar"], {"min_size": 64})
-
-
 def test_flags_do_not_depend_on_the_order_of_keys():
     settings = {"flip": False, "clip_norm": None, "epochs": 3, "device": "cpu"}
     assert flags(settings) == "--device cpu --epochs 3 --no-flip"
@@ -251,38 +203,3 @@ def test_flags_are_quoted_for_the_shell():
 
 def test_a_name_of_digits_stays_a_name():
     assert convert_strings({"experiment": 2024}, SCHEMA) == {"experiment": "2024"}
-
-
-def test_a_record_follows_content_and_not_time(tmp_path):
-    archive, folder = tmp_path / "a.tar", tmp_path / "pictures"
-    folder.mkdir()
-    archive.write_bytes(b"one")
-    (folder / "x.png").write_bytes(b"two")
-    record = record_sources([archive, folder], tmp_path / "records")
-    text = record.read_text()
-    assert [line.split("  ")[1] for line in text.splitlines()] == [
-        str(archive),
-        str(folder / "x.png"),
-    ]
-    before = record.stat().st_mtime_ns
-    os.utime(archive)
-    assert record_sources([archive, folder], tmp_path / "records") == record
-    assert record.stat().st_mtime_ns == before
-    archive.write_bytes(b"another")
-    record_sources([archive, folder], tmp_path / "records")
-    assert record.read_text() != text
-
-
-def test_a_missing_source_is_named(tmp_path):
-    with pytest.raises(InputError, match="nothing does not exist"):
-        record_sources([tmp_path / "nothing"], tmp_path)
-
-
-def test_a_source_that_may_not_be_read_is_named(tmp_path, monkeypatch):
-    def refuse(path):
-        raise PermissionError(path)
-
-    (tmp_path / "a.tar").write_bytes(b"one")
-    monkeypatch.setattr(experiment, "sha256_file", refuse)
-    with pytest.raises(InputError, match=r"a\.tar may not be read; change its permissions"):
-        record_sources([tmp_path / "a.tar"], tmp_path / "records")

@@ -9,7 +9,7 @@ from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.data.images import list_test_images
 from balle2017.errors import InputError
 from balle2017.files import files_below, read_table
-from balle2017.pipeline import experiment
+from balle2017.pipeline import sources
 from helpers import run_script
 
 
@@ -97,19 +97,19 @@ def test_train_does_not_train_on_what_it_left(pictures, tmp_path, monkeypatch):
 
 def test_the_workflow_s_record_and_test_set_pass_over_its_results(pictures, monkeypatch):
     monkeypatch.chdir(pictures)
-    record = experiment.record_sources([Path()], Path("work/sources"))
+    record = sources.record_sources([Path()], Path("work/sources"))
     before = record.read_bytes()
     for folder in ("results/first", "logs", "work/checkpoints", ".snakemake/metadata"):
         (pictures / folder).mkdir(parents=True)
         (pictures / folder / "x.png").write_bytes(png(4))
-    assert experiment.record_sources([Path()], Path("work/sources")) == record
+    assert sources.record_sources([Path()], Path("work/sources")) == record
     assert record.read_bytes() == before
     shutil.rmtree("sub")
-    assert len(list_test_images(Path(), experiment.OUTPUT_FOLDERS)) == 2
+    assert len(list_test_images(Path(), sources.OUTPUT_FOLDERS)) == 2
 
 
 def test_a_record_names_files_whose_names_are_no_utf8(pictures):
     (pictures / b"caf\xe9.png".decode(errors="surrogateescape")).write_bytes(png(5))
-    record = experiment.record_sources([pictures], pictures.parent / "records")
+    record = sources.record_sources([pictures], pictures.parent / "records")
     assert b"caf\xe9.png\n" in record.read_bytes()
-    assert experiment.record_sources([pictures], pictures.parent / "records") == record
+    assert sources.record_sources([pictures], pictures.parent / "records") == record

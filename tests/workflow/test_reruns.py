@@ -1,7 +1,9 @@
 """What a second run does: only what a change makes necessary."""
 
 import os
+import time
 
+import pytest
 from helpers import make_picture
 from PIL import Image
 from workflow_tools import TINY, write_archive
@@ -14,10 +16,18 @@ def test_a_finished_pipeline_does_nothing(finished):
     assert "Nothing to be done" in finished.run()
 
 
-def test_touching_reruns_nothing(finished):
-    for path in finished.folder.rglob("*"):
-        if path.is_file() and ".snakemake" not in path.parts:
-            os.utime(path)
+@pytest.mark.parametrize("backwards", [False, True])
+def test_touching_reruns_nothing(finished, backwards):
+    """Whichever order a file system lists files in: each is a second younger than the last."""
+    everything = [
+        path
+        for path in sorted(finished.folder.rglob("*"), reverse=backwards)
+        if ".snakemake" not in path.parts and not path.is_symlink()
+    ]
+    assert len(everything) > 200
+    start = time.time() + 1
+    for second, path in enumerate(everything):
+        os.utime(path, (start + second, start + second))
     assert finished.planned() == {}
 
 
@@ -54,6 +64,36 @@ def test_editing_a_metric_never_retrains(finished):
     finished.edit("scripts/balle2017/results/metrics.py")
     expected = {"evaluate_codec": 1, "evaluate_model": 2, **AFTER_EVALUATION}
     assert finished.planned() == expected
+
+
+def test_editing_the_reader_of_archives_trains_nothing_where_the_same_pixels_come_out(finished):
+    """Within one call Snakemake cannot know what will come out."""
+    for name in ("archives", "extraction"):
+        finished.edit(f"scripts/balle2017/data/{name}.py")
+    assert finished.planned("split") == {"extract_archive": 1, "split_images": 1, "split": 1}
+    finished.run("split")
+    assert finished.planned() == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "rerun"),
+    [
+        ("results/conventional.py", {"evaluate_codec"}),
+        ("results/aggregation.py", {"aggregate"}),
+        ("results/comparison.py", {"compare_images", "report"}),
+        ("results/report.py", {"report"}),
+        ("results/style.py", {"plot", "plot_training", "compare_images", "report"}),
+        ("coding/tiles.py", {"evaluate_model"}),
+        ("pipeline/sources.py", set()),
+        ("data/testset.py", set()),
+    ],
+)
+def test_editing_what_training_does_not_import_trains_nothing(finished, path, rerun):
+    finished.edit(f"scripts/balle2017/{path}")
+    planned = finished.planned()
+    assert rerun <= planned.keys()
+    assert not {"extract_archive", "split_images", "train_model"} & planned.keys()
+    assert planned.keys() <= {*EVERYTHING_AFTER_TRAINING, "evaluate_codec"}
 
 
 def test_editing_the_model_retrains_all(finished):

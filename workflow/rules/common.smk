@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import yaml
+from snakemake.cli import get_argument_parser
 from snakemake.io import apply_wildcards, glob_wildcards
 from snakemake.utils import validate
 
@@ -13,89 +14,27 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from balle2017 import names  # noqa: E402
-from balle2017.pipeline import experiment  # noqa: E402
-from balle2017.training import claims  # noqa: E402
-from balle2017.data import kodak  # noqa: E402
-from balle2017.pipeline.experiment import advice  # noqa: E402
-from balle2017.errors import InputError  # noqa: E402
-from balle2017.files import file_name, is_url  # noqa: E402
-from balle2017.pipeline.failures import Job, failed_jobs  # noqa: E402
-from balle2017.model.find import nearest_model  # noqa: E402
-from balle2017.data.images import list_test_images  # noqa: E402
 from balle2017.closure import import_closure  # noqa: E402
+from balle2017.data import kodak  # noqa: E402
+from balle2017.data.images import list_test_images  # noqa: E402
+from balle2017.errors import InputError  # noqa: E402
+from balle2017.files import is_url  # noqa: E402
+from balle2017.pipeline import experiment, models, sources, typed  # noqa: E402
+from balle2017.pipeline.failures import Job, failed_jobs  # noqa: E402
+from balle2017.pipeline.sources import BUILTIN, DATASETS, KODAK  # noqa: E402
+from balle2017.training import claims  # noqa: E402
 
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 KODAK_HASHES = ROOT / "workflow" / "resources" / "kodak.sha256"
 
-# Made once for all experiments.
-BUILTIN, DATASETS, KODAK, TESTSETS = (f"results/{name}" for name in experiment.RESERVED)
-RECORDS = Path("work/sources")
-
 
 def checked_config():
     """Check the config, then let Snakemake fill in the schema's defaults."""
-    if sum(sys.argv.count(flag) for flag in ("--config", "-C")) > 1:
-        raise InputError(
-            "--config is given twice, and Snakemake forgets the first; put all settings behind one"
-        )
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    config.update(experiment.convert_strings(config, schema))
+    texts = typed.keep_texts(config, typed_config(), schema)
+    config.update(experiment.convert_strings(texts, schema))
     experiment.check_config(config, schema)
     validate(config, str(SCHEMA))
-
-
-def test_archive():
-    """Return the archive that holds the test images, or None where they lie in a folder."""
-    choice = config["test_images"]
-    named = choice not in ("builtin", "kodak")
-    return choice if named and Path(choice).is_file() else None
-
-
-def test_set():
-    """Return the test set's name, folder, and the record that stands for its files.
-
-    The folder is where the images of an archive will be unpacked.
-    """
-    choice = config["test_images"]
-    if config["kodak"] is not None and choice != "kodak":
-        raise InputError(
-            f"config: kodak is given, and test_images is {choice}; set test_images to kodak"
-        )
-    if choice == "builtin":
-        return choice, f"{BUILTIN}/test", f"{BUILTIN}/test.sha256"
-    if choice == "kodak" and config["kodak"] is None:
-        return choice, KODAK, f"{KODAK}.sha256"
-    folder = Path(config["kodak"] if choice == "kodak" else choice)
-    if TEST_ARCHIVE is not None:
-        name = file_name(folder.name.split(".")[0])
-        record = experiment.record_sources([folder], RECORDS)
-        return name, f"{TESTSETS}/{name}", str(record)
-    if choice == "kodak":
-        kodak.check_folder(folder, kodak.read_hashes(KODAK_HASHES))
-        name = choice
-    else:
-        name = file_name(folder.resolve().name)
-        try:
-            list_test_images(folder, experiment.OUTPUT_FOLDERS)
-        except InputError as error:
-            raise InputError(
-                f"config: test_images: {error}; give a folder, an archive, kodak or builtin"
-            ) from None
-    record = experiment.record_sources([folder], RECORDS)
-    return name, str(folder), str(record)
-
-
-def train_sources():
-    """Return the training archives and the record that stands for them."""
-    if config["train_archive"] == "builtin":
-        return [f"{BUILTIN}/train.tar"], f"{BUILTIN}/train.sha256"
-    sources, hashes = config["train_archive"], config["train_archive_sha256"]
-    sources = [sources] if isinstance(sources, str) else sources
-    hashes = [hashes] if isinstance(hashes, str) else hashes or []
-    experiment.check_sources(sources, hashes)
-    urls = {url: digest for url, digest in zip(sources, hashes) if is_url(url)}
-    local = [Path(source) for source in sources if not is_url(source)]
-    return sources, str(experiment.record_sources(local, RECORDS, urls))
 
 
 def code(script):
@@ -104,67 +43,21 @@ def code(script):
     return [str(file.relative_to(ROOT)) for file in [path, *import_closure(path)]]
 
 
-def is_fine_tuned(lambda_rd):
-    """Tell whether a model starts from that of the base lambda."""
-    fine_tuning = config["fine_tuning"]
-    return fine_tuning is not None and lambda_rd != fine_tuning["base_lambda"]
-
-
-def latents(wildcards):
-    """Return the config's number of latents for one model, which may be None."""
-    choice = config["model"]["num_latents"]
-    return names.value_for(choice, float(wildcards.lambda_rd), "model.num_latents")
+def model_of(wildcards):
+    """Return the name that the wildcards of `MODEL` make up."""
+    return names.ModelName(wildcards.lambda_rd, wildcards.filters, wildcards.seed)
 
 
 def train_flags(wildcards):
     """Return the flags of scripts/train.py for one model, without the one it starts from."""
-    lambda_rd = float(wildcards.lambda_rd)
-    settings = config["training"] | config["model"]
-    if is_fine_tuned(lambda_rd):
-        settings |= {
-            k: v for k, v in config["fine_tuning"].items() if k != "base_lambda"
-        }
-    return experiment.flags(
-        settings
-        | {
-            "lambda_rd": lambda_rd,
-            "num_filters": int(wildcards.filters),
-            "num_latents": latents(wildcards),
-            "seed": int(wildcards.seed),
-            "init_from": None,
-        }
-    )
+    return models.train_flags(config, model_of(wildcards))
 
 
 def starting_model(wildcards):
-    """Return the config.json of the model that training starts from, if there is one.
-
-    It holds the hash of the weights, so that another model trains again.
-    """
-    lambda_rd, filters = float(wildcards.lambda_rd), int(wildcards.filters)
-    if is_fine_tuned(lambda_rd):
-        base = names.model_name(
-            config["fine_tuning"]["base_lambda"], filters, int(wildcards.seed)
-        )
-        return f"{EXPERIMENT}/models/{base}/model/config.json"
-    folder = config["training"]["init_from"]
-    if folder is None:
-        return []
-    try:
-        start = nearest_model(folder, lambda_rd, filters, latents(wildcards))
-    except InputError as error:
-        raise InputError(f"config: training.init_from: {error}") from None
-    return str(start / "config.json")
-
-
-def check_models():
-    """Check that all models have the channels and the start that the config names."""
-    experiment.check_fine_tuning(config)
-    for family in FAMILIES:
-        for name in family:
-            wildcards = names.ModelName.parse(name)
-            train_flags(wildcards)
-            starting_model(wildcards)
+    """Return the config.json of the model that training starts from, if there is one."""
+    name = model_of(wildcards)
+    start = models.starting_model(config, name, Path(MODELS_FOLDER))
+    return [] if start is None else str(start)
 
 
 def init_flag(wildcards, input):
@@ -194,10 +87,10 @@ def show_summary():
 
 def show_advice():
     """Print what in the config may not be meant."""
-    there = Path(TEST_FOLDER).is_dir()
-    lines = advice(
+    there = Path(TEST.folder).is_dir()
+    lines = experiment.advice(
         config,
-        list_test_images(TEST_FOLDER, experiment.OUTPUT_FOLDERS) if there else [],
+        list_test_images(Path(TEST.folder), sources.OUTPUT_FOLDERS) if there else [],
     )
     if lines:
         print("\n".join(lines), file=sys.stderr)
@@ -205,7 +98,37 @@ def show_advice():
 
 def show_failures():
     """Print which jobs failed, why, and that the others are not lost."""
-    jobs = []
+    lines = failed_jobs(started_jobs(), STARTED)
+    if lines:
+        print("\n".join(lines))
+        print("What is finished stays; the same command goes on from there.")
+
+
+# What is no documented part of Snakemake stands here: a new version of it may need these changed.
+# - workflow.config_settings, workflow.configfiles: where the config came from. Jobs of a cluster
+#   get the same files and words.
+# - snakemake.cli.get_argument_parser: what its command line means, abbreviations included.
+# - workflow.is_main_process: whether this is what somebody started, and not one of its jobs.
+# - workflow.rules, with log, output and message: all rules, and what their jobs write.
+# - workflow.global_resources, workflow.register_resource: limits on what jobs share.
+
+
+def typed_config():
+    """Return the config as the text that was typed, see `typed.read_typed`."""
+    started_by_hand = MAIN_PROCESS and "snakemake" in sys.argv[0]
+    if started_by_hand:
+        flag = typed.repeated_flag(get_argument_parser(), sys.argv[1:])
+        if flag is not None:
+            raise InputError(
+                f"{flag} is given twice, and Snakemake forgets the first; put all behind one"
+            )
+    settings = workflow.config_settings
+    files = [*workflow.configfiles, *settings.configfiles]
+    return typed.read_typed(files, settings.config_args or [])
+
+
+def started_jobs():
+    """Yield the job of each log that there is."""
     for stage in workflow.rules:
         for log in stage.log:
             found = glob_wildcards(log)
@@ -213,36 +136,52 @@ def show_failures():
             for values in zip(*found) if found._fields else [()]:
                 named = dict(zip(found._fields, values))
                 results = [Path(apply_wildcards(path, named)) for path in stage.output]
-                jobs.append(Job(stage.name, Path(apply_wildcards(log, named)), results))
-    lines = failed_jobs(jobs, STARTED)
-    if lines:
-        print("\n".join(lines))
-        print("What is finished stays; the same command goes on from there.")
+                yield Job(stage.name, Path(apply_wildcards(log, named)), results)
+
+
+def limit_gpus(count):
+    """Let as many jobs train at a time as there are GPUs, where no other limit is set."""
+    if count and "gpu" not in workflow.global_resources:
+        workflow.register_resource("gpu", count)
+
+
+def leave_out_messages():
+    """Let the log of a cluster's job show all of the job: memory, time, inputs."""
+    if not MAIN_PROCESS:
+        for stage in workflow.rules:
+            stage.message = None
+
+
+MAIN_PROCESS = workflow.is_main_process
+# The end of what is not documented.
 
 
 try:
     checked_config()
     EXPERIMENT = f"results/{config['experiment']}"
-    TEST_ARCHIVE = test_archive()
-    TESTSET, TEST_FOLDER, TEST_RECORD = test_set()
-    SOURCES, SOURCE_RECORD = train_sources()
-    FAMILIES = names.model_families(config)
-    check_models()
+    MODELS_FOLDER = f"{EXPERIMENT}/models"
+    RECORDER = sources.Recorder(Path("work/sources"), writes=MAIN_PROCESS)
+    TEST = sources.test_set(config, RECORDER, kodak.read_hashes(KODAK_HASHES))
+    SOURCES, SOURCE_RECORD = sources.train_sources(config, RECORDER)
+    TRAINING_TEST_RECORD = sources.training_test_record(config, RECORDER) or []
+    FAMILIES = models.check_models(config, Path(MODELS_FOLDER))
 except InputError as error:
     sys.exit(f"error: {error}")
 
 STARTED = time.time()
 GPUS = [] if config["training"]["device"] == "cpu" else claims.find_gpus()
-if GPUS and "gpu" not in workflow.global_resources:
-    # As many training jobs at a time as there are GPUs.
-    workflow.register_resource("gpu", len(GPUS))
+limit_gpus(len(GPUS))
 LOGS = f"logs/{config['experiment']}"
 EXTRACTION = {key: value for key, value in config["data"].items() if key != "val_split"}
-DATASET = f"{DATASETS}/{experiment.dataset_name(SOURCES, EXTRACTION)}"
+DATASET = f"{DATASETS}/{sources.dataset_name(SOURCES, EXTRACTION)}"
 MODELS = [model for family in FAMILIES for model in family]
 # In the middle of the curve most can be seen.
 SHOWN_MODEL = FAMILIES[0][len(FAMILIES[0]) // 2]
 CODECS = config["evaluation"]["codecs"]
+
+# The results of a test set, and of the model whose pictures are shown.
+RESULTS = f"{EXPERIMENT}/{TEST.name}"
+SHOWN = f"{RESULTS}/{SHOWN_MODEL}"
 
 # Curves of others, where there are some for the test set. A folder that is only called kodak
 # may hold anything.
@@ -252,7 +191,7 @@ PUBLISHED = (
 
 # The model's wildcards, and its folder.
 MODEL = "{lambda_rd}-f{filters}-s{seed}"
-MODEL_FOLDER = f"{EXPERIMENT}/models/{MODEL}"
+MODEL_FOLDER = f"{MODELS_FOLDER}/{MODEL}"
 
 
 wildcard_constraints:

@@ -39,15 +39,17 @@ rule download_kodak:
         " && cp {input.hashes} {output.record}"
 
 
-if TEST_ARCHIVE:
+if TEST.archive:
 
     rule unpack_test_images:
         input:
             code=code("unpack_test_images"),
-            record=TEST_RECORD,
-            archive=ancient(TEST_ARCHIVE),
+            record=TEST.archive_record,
+            archive=ancient(TEST.archive),
         output:
-            directory(TEST_FOLDER),
+            images=directory(TEST.folder),
+            # Stands for the pictures wherever they are an input.
+            record=TEST.record,
         log:
             f"{LOGS}/unpack_test_images.log",
         localrule: True
@@ -56,7 +58,8 @@ if TEST_ARCHIVE:
         message:
             "Unpack the test images of {input.archive}; log: {log}"
         shell:
-            "python {input.code[0]} {input.archive:q} --out {output} > {log} 2>&1"
+            "python {input.code[0]} {input.archive:q} --out {output.images}"
+            " --record {output.record} > {log} 2>&1"
 
 
 rule extract_archive:
@@ -78,7 +81,7 @@ rule extract_archive:
     threads: 4
     params:
         flags=experiment.flags(EXTRACTION | {"sha256": config["train_archive_sha256"]}),
-        leave_out=experiment.OUTPUT_FOLDERS,
+        leave_out=sources.OUTPUT_FOLDERS,
         sources=SOURCES,
         out=subpath(output.manifest, parent=True),
     message:
@@ -94,8 +97,8 @@ rule split_images:
         code=code("split"),
         dataset=f"{DATASET}/dataset.json",
         manifest=ancient(f"{DATASET}/manifest.csv"),
-        test_record=TEST_RECORD,
-        test_images=ancient(TEST_FOLDER),
+        test_record=TEST.record,
+        test_images=ancient(TEST.folder),
     output:
         train=f"{EXPERIMENT}/split/train.csv",
         val=f"{EXPERIMENT}/split/val.csv",

@@ -5,26 +5,26 @@ rule evaluate_model:
     input:
         code=code("evaluate"),
         # config.json carries the hash of the weights.
-        config=f"{EXPERIMENT}/models/{{model}}/model/config.json",
-        weights=ancient(f"{EXPERIMENT}/models/{{model}}/model/model.safetensors"),
-        test_record=TEST_RECORD,
-        images=ancient(TEST_FOLDER),
+        config=f"{MODELS_FOLDER}/{{model}}/model/config.json",
+        weights=ancient(f"{MODELS_FOLDER}/{{model}}/model/model.safetensors"),
+        test_record=TEST.record,
+        images=ancient(TEST.folder),
     output:
-        summary=f"{EXPERIMENT}/{TESTSET}/{{model}}/summary.json",
-        per_image=f"{EXPERIMENT}/{TESTSET}/{{model}}/per_image.csv",
-        bitstreams=directory(f"{EXPERIMENT}/{TESTSET}/{{model}}/bitstreams"),
-        reconstructions=directory(f"{EXPERIMENT}/{TESTSET}/{{model}}/reconstructions"),
+        summary=f"{RESULTS}/{{model}}/summary.json",
+        per_image=f"{RESULTS}/{{model}}/per_image.csv",
+        bitstreams=directory(f"{RESULTS}/{{model}}/bitstreams"),
+        reconstructions=directory(f"{RESULTS}/{{model}}/reconstructions"),
     log:
-        f"{LOGS}/evaluate_model/{TESTSET}/{{model}}.log",
+        f"{LOGS}/evaluate_model/{TEST.name}/{{model}}.log",
     benchmark:
-        f"{LOGS}/benchmarks/evaluate_model/{TESTSET}/{{model}}.tsv"
+        f"{LOGS}/benchmarks/evaluate_model/{TEST.name}/{{model}}.tsv"
     conda:
         "../../envs/tensorflow.yaml"
     threads: 2
     params:
         out=subpath(output.summary, parent=True),
         model=subpath(input.config, parent=True),
-        testset=TESTSET,
+        testset=TEST.name,
     message:
         "Compress and decompress the test images with {params.model}; log: {log}"
     shell:
@@ -35,20 +35,20 @@ rule evaluate_model:
 rule evaluate_codec:
     input:
         code=code("evaluate_codec"),
-        test_record=TEST_RECORD,
-        images=ancient(TEST_FOLDER),
+        test_record=TEST.record,
+        images=ancient(TEST.folder),
     output:
-        summary=f"{EXPERIMENT}/{TESTSET}/codecs/{{codec}}/summary.json",
-        per_image=f"{EXPERIMENT}/{TESTSET}/codecs/{{codec}}/per_image.csv",
-        bitstreams=directory(f"{EXPERIMENT}/{TESTSET}/codecs/{{codec}}/bitstreams"),
+        summary=f"{RESULTS}/codecs/{{codec}}/summary.json",
+        per_image=f"{RESULTS}/codecs/{{codec}}/per_image.csv",
+        bitstreams=directory(f"{RESULTS}/codecs/{{codec}}/bitstreams"),
     log:
-        f"{LOGS}/evaluate_codec/{TESTSET}/{{codec}}.log",
+        f"{LOGS}/evaluate_codec/{TEST.name}/{{codec}}.log",
     conda:
         "../../envs/tables.yaml"
     params:
         out=subpath(output.summary, parent=True),
         quality=codec_qualities,
-        testset=TESTSET,
+        testset=TEST.name,
     message:
         "Compress and decompress the test images with {wildcards.codec}; log: {log}"
     shell:
@@ -58,5 +58,5 @@ rule evaluate_codec:
 
 rule evaluate:
     input:
-        expand(f"{EXPERIMENT}/{TESTSET}/{{model}}/summary.json", model=MODELS),
-        expand(f"{EXPERIMENT}/{TESTSET}/codecs/{{codec}}/summary.json", codec=CODECS),
+        expand(f"{RESULTS}/{{model}}/summary.json", model=MODELS),
+        expand(f"{RESULTS}/codecs/{{codec}}/summary.json", codec=CODECS),

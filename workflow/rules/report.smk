@@ -99,7 +99,7 @@ rule plot:
 rule plot_training:
     input:
         code=code("plot_training"),
-        histories=expand(f"{EXPERIMENT}/models/{{model}}/history.csv", model=MODELS),
+        histories=expand(f"{MODELS_FOLDER}/{{model}}/history.csv", model=MODELS),
     output:
         f"{EXPERIMENT}/training_curves.png",
         report(
@@ -122,12 +122,14 @@ rule plot_training:
 rule compare_images:
     input:
         code=code("compare_images"),
-        images=ancient(TEST_FOLDER),
-        test_record=TEST_RECORD,
+        images=ancient(TEST.folder),
+        test_record=TEST.record,
         rd=rules.aggregate.output.rd,
         bd=rules.aggregate.output.bd_rate_per_image,
-        summary=f"{EXPERIMENT}/{TESTSET}/{SHOWN_MODEL}/summary.json",
-        reconstructions=f"{EXPERIMENT}/{TESTSET}/{SHOWN_MODEL}/reconstructions",
+        summary=f"{SHOWN}/summary.json",
+        # It has the hash of every reconstruction.
+        per_image=f"{SHOWN}/per_image.csv",
+        reconstructions=ancient(f"{SHOWN}/reconstructions"),
     output:
         report(
             directory(f"{EXPERIMENT}/comparisons"),
@@ -156,11 +158,12 @@ rule report:
         figures=[rules.plot.output, rules.plot_training.output],
         published=PUBLISHED,
         published_tables=rules.compare_published.output if PUBLISHED else [],
-        images=ancient(TEST_FOLDER),
-        test_record=TEST_RECORD,
+        images=ancient(TEST.folder),
+        test_record=TEST.record,
         summary=rules.compare_images.input.summary,
-        reconstructions=rules.compare_images.input.reconstructions,
-        runs=expand(f"{EXPERIMENT}/models/{{model}}/run.json", model=MODELS),
+        evaluated=rules.compare_images.input.per_image,
+        reconstructions=ancient(f"{SHOWN}/reconstructions"),
+        runs=expand(f"{MODELS_FOLDER}/{{model}}/run.json", model=MODELS),
     output:
         report(
             f"{EXPERIMENT}/report.html",

@@ -9,6 +9,7 @@ rule train_model:
         val=ancient(f"{EXPERIMENT}/split/val.csv"),
         images=ancient(f"{DATASET}/images"),
         init_from=starting_model,
+        test_pictures=TRAINING_TEST_RECORD,
     output:
         config=f"{MODEL_FOLDER}/model/config.json",
         weights=f"{MODEL_FOLDER}/model/model.safetensors",
@@ -20,7 +21,7 @@ rule train_model:
         f"{LOGS}/benchmarks/train_model/{MODEL}.tsv"
     # An interrupted run goes on from its last checkpoint; one that diverged fails at once.
     # Within a cluster's job nothing is tried again: the next job has its own time and memory.
-    retries: 2 if workflow.is_main_process else 0
+    retries: 2 if MAIN_PROCESS else 0
     conda:
         "../../envs/tensorflow.yaml"
     threads: config["training"]["threads"]
@@ -44,7 +45,7 @@ rule train_model:
 rule train:
     input:
         expand(
-            f"{EXPERIMENT}/models/{{model}}/{{file}}",
+            f"{MODELS_FOLDER}/{{model}}/{{file}}",
             model=MODELS,
             file=[
                 "model/config.json",

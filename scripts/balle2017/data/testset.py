@@ -8,7 +8,7 @@ from PIL import Image
 
 from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.data.store import STORE_COLUMNS, ImageStore
-from balle2017.files import file_name, read_table, write_table
+from balle2017.files import file_name, read_table, sha256_file, write_bytes, write_table
 
 # Names of members have no limit, those of files 255 bytes; results add something to them.
 _LONGEST_NAME = 200
@@ -58,3 +58,9 @@ def unpack_test_images(archive: Path, out: Path) -> int:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return len(store)
+
+
+def write_record(folder: Path, record: Path) -> None:
+    """Write the SHA-256 of every file in a folder, as sha256sum does: it stands for them."""
+    paths = sorted(path for path in folder.iterdir() if path.is_file())
+    write_bytes(record, "".join(f"{sha256_file(path)}  {path.name}\n" for path in paths).encode())

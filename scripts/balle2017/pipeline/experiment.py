@@ -4,17 +4,16 @@ import datetime
 import difflib
 import json
 import math
-import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 
 from balle2017.errors import InputError
-from balle2017.files import file_name, files_below, is_url, sha256_file, sha256_json, write_bytes
-from balle2017.names import lambda_name, value_for
+from balle2017.names import lambda_name
+from balle2017.pipeline.sources import RESERVED
 
 #: What the bounds of a JSON schema ask for, in words.
 BOUNDS = {
@@ -24,10 +23,6 @@ BOUNDS = {
     "exclusiveMaximum": "less than {}",
     "multipleOf": "a multiple of {}",
 }
-#: Folders of results/ that all experiments share.
-RESERVED = ("builtin", "datasets", "kodak", "testsets")
-#: Where the workflow writes, below the folder that it runs in.
-OUTPUT_FOLDERS = tuple(map(Path, (".snakemake", "logs", "results", "work")))
 #: The types of a JSON schema, in words.
 TYPES = {
     "null": "null",
@@ -153,6 +148,11 @@ def check_config(config: dict, schema: dict) -> None:
     for key, value in _values(config):
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"config: {key} has {value}; it must be finite")
+        if isinstance(value, str) and not {"{", "}"}.isdisjoint(value):
+            raise InputError(
+                f"config: {key} is {value}; Snakemake reads braces as wildcards, so rename it, or "
+                "give a link to it without braces"
+            )
     if config.get("experiment") in RESERVED:
         raise InputError(
             f"config: experiment is {config['experiment']}, which is the name of another folder in "
@@ -174,67 +174,6 @@ def check_config(config: dict, schema: dict) -> None:
         )
 
 
-def check_fine_tuning(config: dict) -> None:
-    """Check that each model fits into that of the base lambda, which it starts from.
-
-    Args:
-        config: checked, with its defaults.
-
-    Raises:
-        InputError: one has other filters, or more latents.
-    """
-    if config["fine_tuning"] is None:
-        return
-    base = config["fine_tuning"]["base_lambda"]
-    for key in ("num_filters", "num_latents"):
-        setting = config["model"][key]
-        if not isinstance(setting, Mapping):
-            continue
-        of_base = value_for(setting, base, f"model.{key}")
-        for lambda_rd in config["lambdas"]:
-            value = value_for(setting, lambda_rd, f"model.{key}")
-            if value is None or of_base is None:
-                continue
-            if value > of_base or (key == "num_filters" and value != of_base):
-                raise InputError(
-                    f"config: model.{key} is {value} for lambda {lambda_name(lambda_rd)} and "
-                    f"{of_base} for fine_tuning.base_lambda, whose model it starts from; it must "
-                    f"be {'the same' if key == 'num_filters' else 'no more'}"
-                )
-
-
-def check_sources(sources: list[str], hashes: list[str]) -> None:
-    """Check that sources exist, and that every URL has a hash.
-
-    Raises:
-        InputError: naming the config key.
-    """
-    if hashes and len(hashes) != len(sources):
-        raise InputError(
-            f"config: train_archive_sha256 has {len(hashes)} entries; it must have one for each "
-            f"of the {len(sources)} in train_archive"
-        )
-    for source in sources:
-        if is_url(source):
-            if not hashes:
-                raise InputError(
-                    f"config: train_archive_sha256 must be given, because {source} is a URL"
-                )
-        elif not Path(source).exists():
-            raise InputError(f"config: train_archive is {source}, which does not exist")
-        elif hashes and Path(source).is_dir():
-            raise InputError(
-                f"config: train_archive_sha256 is given, and {source} is a folder, which has none; "
-                "pack it into a tar"
-            )
-
-
-def dataset_name(sources: list[str], settings: dict[str, Any]) -> str:
-    """Return the name of a dataset's folder: its first source and 8 digits of its settings."""
-    stem = file_name(Path(sources[0]).name.split(".")[0])
-    return f"{stem}-{sha256_json([sources, settings])[:8]}"
-
-
 def flags(settings: dict[str, Any]) -> str:
     """Return settings as the flags of a script for the shell, sorted; None leaves one out."""
     words = []
@@ -246,60 +185,6 @@ def flags(settings: dict[str, Any]) -> str:
         elif value is not None:
             words.append(f"--{key} {shlex.quote(str(value))}")
     return " ".join(words)
-
-
-def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] | None = None) -> Path:
-    """Write the SHA-256 of files, and of all files below folders, to a small record.
-
-    What the workflow itself writes below them (`OUTPUT_FOLDERS`) is passed over.
-
-    Snakemake compares files of more than a megabyte by time only, so the record
-    stands for them: it is rewritten only when content changes. Hashes are kept
-    beside it with each file's size and time, so nothing is hashed twice.
-
-    Args:
-        paths: files and folders.
-        folder: where records are kept.
-        urls: addresses and the SHA-256 of what they hold.
-
-    Returns:
-        The record's path, in the format of sha256sum.
-
-    Raises:
-        InputError: a path does not exist or may not be read.
-    """
-    files: list[Path] = []
-    urls = urls or {}
-    for path in paths:
-        if not path.exists():
-            raise InputError(f"{path} does not exist")
-        found = files_below(path, OUTPUT_FOLDERS) if path.is_dir() else [path]
-        files += sorted(entry for entry in found if entry.is_file())
-    names = [*map(str, paths), *urls]
-    record = folder / f"{sha256_json(names)[:16]}.sha256"
-    cache_path = record.with_suffix(".json")
-    try:
-        cache = json.loads(cache_path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        cache = {}
-    known = {}
-    for file in files:
-        status = file.stat()
-        stamp = [status.st_size, status.st_mtime_ns]
-        entry = cache.get(str(file))
-        try:
-            digest = entry[1] if entry and entry[0] == stamp else sha256_file(file)
-        except PermissionError:
-            raise InputError(f"{file} may not be read; change its permissions or move it") from None
-        known[str(file)] = [stamp, digest]
-    if known != cache:
-        write_bytes(cache_path, json.dumps(known).encode())
-    digests = {name: digest for name, (_, digest) in known.items()} | dict(urls)
-    # A file's name may be no UTF-8.
-    content = os.fsencode("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
-    if not record.is_file() or record.read_bytes() != content:
-        write_bytes(record, content)
-    return record
 
 
 #: Beyond these, rates lie far outside of published curves.

@@ -1,0 +1,113 @@
+"""The grid of models: which flags each is trained with, and which model it starts from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from balle2017.errors import InputError
+from balle2017.model.find import nearest_model
+from balle2017.names import ModelName, lambda_name, model_families, model_name, value_for
+from balle2017.pipeline.experiment import flags
+
+
+def is_fine_tuned(config: Mapping[str, Any], lambda_rd: float) -> bool:
+    """Tell whether a model starts from that of the base lambda."""
+    fine_tuning = config["fine_tuning"]
+    return fine_tuning is not None and lambda_rd != fine_tuning["base_lambda"]
+
+
+def latents(config: Mapping[str, Any], lambda_rd: float) -> int | None:
+    """Return the config's number of latents for one lambda, which may be left open."""
+    return value_for(config["model"]["num_latents"], lambda_rd, "model.num_latents")
+
+
+def train_flags(config: Mapping[str, Any], name: ModelName) -> str:
+    """Return the flags of scripts/train.py for one model, without the one it starts from."""
+    lambda_rd = float(name.lambda_rd)
+    settings = config["training"] | config["model"]
+    if is_fine_tuned(config, lambda_rd):
+        settings |= {k: v for k, v in config["fine_tuning"].items() if k != "base_lambda"}
+    return flags(
+        settings
+        | {
+            "lambda_rd": lambda_rd,
+            "num_filters": int(name.filters),
+            "num_latents": latents(config, lambda_rd),
+            "seed": int(name.seed),
+            "init_from": None,
+        }
+    )
+
+
+def starting_model(config: Mapping[str, Any], name: ModelName, models: Path) -> Path | None:
+    """Return the config.json of the model that training starts from, if there is one.
+
+    It holds the hash of the weights, so that another model trains again.
+
+    Args:
+        config: checked, with its defaults.
+        name: of the model to train.
+        models: folder of the experiment's models.
+
+    Raises:
+        InputError: training.init_from has no such model.
+    """
+    lambda_rd, filters = float(name.lambda_rd), int(name.filters)
+    if is_fine_tuned(config, lambda_rd):
+        base = model_name(config["fine_tuning"]["base_lambda"], filters, int(name.seed))
+        return models / base / "model" / "config.json"
+    folder = config["training"]["init_from"]
+    if folder is None:
+        return None
+    try:
+        return nearest_model(folder, lambda_rd, filters, latents(config, lambda_rd)) / "config.json"
+    except InputError as error:
+        raise InputError(f"config: training.init_from: {error}") from None
+
+
+def check_models(config: Mapping[str, Any], models: Path) -> list[list[str]]:
+    """Return the names of all models, by curve, after a check of their channels and starts.
+
+    Args:
+        config: checked, with its defaults.
+        models: folder of the experiment's models.
+
+    Raises:
+        InputError: see `model_families`, `check_fine_tuning` and `starting_model`.
+    """
+    families = model_families(config)
+    check_fine_tuning(config)
+    for family in families:
+        for name in map(ModelName.parse, family):
+            train_flags(config, name)
+            starting_model(config, name, models)
+    return families
+
+
+def check_fine_tuning(config: Mapping[str, Any]) -> None:
+    """Check that each model fits into that of the base lambda, which it starts from.
+
+    Args:
+        config: checked, with its defaults.
+
+    Raises:
+        InputError: one has other filters, or more latents.
+    """
+    if config["fine_tuning"] is None:
+        return
+    base = config["fine_tuning"]["base_lambda"]
+    for key in ("num_filters", "num_latents"):
+        setting = config["model"][key]
+        if not isinstance(setting, Mapping):
+            continue
+        of_base = value_for(setting, base, f"model.{key}")
+        for lambda_rd in config["lambdas"]:
+            value = value_for(setting, lambda_rd, f"model.{key}")
+            if value is None or of_base is None:
+                continue
+            if value > of_base or (key == "num_filters" and value != of_base):
+                raise InputError(
+                    f"config: model.{key} is {value} for lambda {lambda_name(lambda_rd)} and "
+                    f"{of_base} for fine_tuning.base_lambda, whose model it starts from; it must "
+                    f"be {'the same' if key == 'num_filters' else 'no more'}"
+                )

@@ -1,0 +1,238 @@
+"""Where the images of an experiment come from, and the small records that stand for them."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from balle2017.data.images import list_test_images
+from balle2017.data.kodak import check_folder
+from balle2017.errors import InputError
+from balle2017.files import file_name, files_below, is_url, sha256_file, sha256_json, write_bytes
+
+#: Folders of results/ that all experiments share.
+RESERVED = ("builtin", "datasets", "kodak", "testsets")
+#: Folders of an experiment that have no test set's results.
+TAKEN = ("comparisons", "models", "split")
+#: Where the workflow writes, below the folder that it runs in.
+OUTPUT_FOLDERS = tuple(map(Path, (".snakemake", "logs", "results", "work")))
+BUILTIN, DATASETS, KODAK, TESTSETS = (f"results/{name}" for name in RESERVED)
+
+
+class Recorder:
+    """Writes records of files in the main process; other processes take those that are there.
+
+    The jobs of a cluster read the workflow too. They neither walk nor hash anything.
+    """
+
+    def __init__(self, folder: Path, writes: bool):
+        """Keep records in `folder`; without `writes` only name them."""
+        self.folder = folder
+        self.writes = writes
+
+    def record(self, paths: list[Path], urls: Mapping[str, str] | None = None) -> str:
+        """Return the path of the record of files, folders and addresses, see `record_sources`."""
+        if self.writes:
+            return str(record_sources(paths, self.folder, urls))
+        return str(record_path(paths, self.folder, urls))
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The pictures that are measured.
+
+    Attributes:
+        name: of the folders of results.
+        folder: where the pictures are, or will be.
+        record: a small file that changes with their content.
+        archive: what they are unpacked from, if anything.
+        archive_record: the record of the archive.
+    """
+
+    name: str
+    folder: str
+    record: str
+    archive: str | None = None
+    archive_record: str | None = None
+
+
+def test_set(config: Mapping[str, Any], recorder: Recorder, suite: Mapping[str, str]) -> TestSet:
+    """Return the test set of a config.
+
+    Args:
+        config: checked, with its defaults.
+        recorder: of the pictures.
+        suite: hashes of the Kodak images, see `kodak.read_hashes`.
+
+    Raises:
+        InputError: there are no such pictures, or their folder has the name of a result.
+    """
+    choice = config["test_images"]
+    if config["kodak"] is not None and choice != "kodak":
+        raise InputError(
+            f"config: kodak is given, and test_images is {choice}; set test_images to kodak"
+        )
+    if choice == "builtin":
+        return TestSet(choice, f"{BUILTIN}/test", f"{BUILTIN}/test.sha256")
+    if choice == "kodak" and config["kodak"] is None:
+        return TestSet(choice, KODAK, f"{KODAK}.sha256")
+    path = Path(config["kodak"] if choice == "kodak" else choice)
+    if choice == "kodak":
+        # A folder that is missing has no record; the check says so.
+        record = recorder.record([path]) if path.exists() else ""
+        if recorder.writes:
+            check_folder(path, suite, lambda file: read_record(Path(record))[str(file)])
+        return TestSet(choice, str(path), record)
+    packed = path.is_file()
+    name = file_name(path.name.split(".")[0] if packed else path.resolve().name)
+    if name in TAKEN:
+        raise InputError(
+            f"config: test_images is {choice}; {name} is the name of other results of an "
+            "experiment, so rename it"
+        )
+    if packed:
+        # Archives of one name are several test sets.
+        folder = f"{TESTSETS}/{name}-{sha256_json(str(path))[:8]}"
+        return TestSet(name, folder, f"{folder}.sha256", str(path), recorder.record([path]))
+    if recorder.writes:
+        try:
+            list_test_images(path, OUTPUT_FOLDERS)
+        except InputError as error:
+            raise InputError(
+                f"config: test_images: {error}; give a folder, an archive, kodak or builtin"
+            ) from None
+    return TestSet(name, str(path), recorder.record([path]))
+
+
+def training_test_record(config: Mapping[str, Any], recorder: Recorder) -> str | None:
+    """Return the record of the pictures that train.py tests each model on, if it does.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    folder = config["training"]["test_dir"]
+    try:
+        return None if folder is None else recorder.record([Path(folder)])
+    except InputError as error:
+        raise InputError(f"config: training.test_dir: {error}") from None
+
+
+def train_sources(config: Mapping[str, Any], recorder: Recorder) -> tuple[list[str], str]:
+    """Return the training archives and the record that stands for them.
+
+    Args:
+        config: checked, with its defaults.
+        recorder: of the archives.
+
+    Raises:
+        InputError: see `check_sources`.
+    """
+    if config["train_archive"] == "builtin":
+        return [f"{BUILTIN}/train.tar"], f"{BUILTIN}/train.sha256"
+    sources, hashes = config["train_archive"], config["train_archive_sha256"]
+    sources = [sources] if isinstance(sources, str) else sources
+    hashes = [hashes] if isinstance(hashes, str) else hashes or []
+    check_sources(sources, hashes)
+    # Without hashes there is no address among the sources.
+    urls = {url: digest for url, digest in zip(sources, hashes, strict=False) if is_url(url)}
+    local = [Path(source) for source in sources if not is_url(source)]
+    return sources, recorder.record(local, urls)
+
+
+def check_sources(sources: list[str], hashes: list[str]) -> None:
+    """Check that sources exist, and that every URL has a hash.
+
+    Raises:
+        InputError: naming the config key.
+    """
+    if hashes and len(hashes) != len(sources):
+        raise InputError(
+            f"config: train_archive_sha256 has {len(hashes)} entries; it must have one for each "
+            f"of the {len(sources)} in train_archive"
+        )
+    for source in sources:
+        if is_url(source):
+            if not hashes:
+                raise InputError(
+                    f"config: train_archive_sha256 must be given, because {source} is a URL"
+                )
+        elif not Path(source).exists():
+            raise InputError(f"config: train_archive is {source}, which does not exist")
+        elif hashes and Path(source).is_dir():
+            raise InputError(
+                f"config: train_archive_sha256 is given, and {source} is a folder, which has none; "
+                "pack it into a tar"
+            )
+
+
+def dataset_name(sources: list[str], settings: dict[str, Any]) -> str:
+    """Return the name of a dataset's folder: its first source and 8 digits of its settings."""
+    stem = file_name(Path(sources[0]).name.split(".")[0])
+    return f"{stem}-{sha256_json([sources, settings])[:8]}"
+
+
+def record_path(paths: list[Path], folder: Path, urls: Mapping[str, str] | None = None) -> Path:
+    """Return the path of what `record_sources` writes."""
+    return folder / f"{sha256_json([*map(str, paths), *(urls or {})])[:16]}.sha256"
+
+
+def read_record(path: Path) -> dict[str, str]:
+    """Return the digests of a record by path or address."""
+    lines = os.fsdecode(path.read_bytes()).split("\n")[:-1]
+    return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+
+
+def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] | None = None) -> Path:
+    """Write the SHA-256 of files, and of all files below folders, to a small record.
+
+    What the workflow itself writes below them (`OUTPUT_FOLDERS`) is passed over.
+
+    Snakemake compares files of more than a megabyte by time only, so the record
+    stands for them: it is rewritten only when content changes. Hashes are kept
+    beside it with each file's size and times, so nothing is hashed twice.
+
+    Args:
+        paths: files and folders.
+        folder: where records are kept.
+        urls: addresses and the SHA-256 of what they hold.
+
+    Returns:
+        The record's path, in the format of sha256sum.
+
+    Raises:
+        InputError: a path does not exist or may not be read.
+    """
+    files: list[Path] = []
+    urls = urls or {}
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path} does not exist")
+        found = files_below(path, OUTPUT_FOLDERS) if path.is_dir() else [path]
+        files += sorted(entry for entry in found if entry.is_file())
+    record = record_path(paths, folder, urls)
+    cache_path = record.with_suffix(".json")
+    try:
+        cache = json.loads(cache_path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        cache = {}
+    known = {}
+    for file in files:
+        status = file.stat()
+        # A copy may keep size and time, but not the time of the copying.
+        stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        entry = cache.get(str(file))
+        try:
+            digest = entry[1] if entry and entry[0] == stamp else sha256_file(file)
+        except PermissionError:
+            raise InputError(f"{file} may not be read; change its permissions or move it") from None
+        known[str(file)] = [stamp, digest]
+    if known != cache:
+        write_bytes(cache_path, json.dumps(known).encode())
+    digests = {name: digest for name, (_, digest) in known.items()} | dict(urls)
+    # A file's name may be no UTF-8.
+    content = os.fsencode("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
+    if not record.is_file() or record.read_bytes() != content:
+        write_bytes(record, content)
+    return record

@@ -1,0 +1,150 @@
+"""The config as somebody typed it, before YAML and the command line make numbers of names."""
+
+import argparse
+import collections
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from balle2017.errors import InputError
+
+
+class _Loader(yaml.BaseLoader):
+    """Reads every value as text, and refuses a key that is given twice."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    for key, times in collections.Counter(map(str, keys)).items():
+        if times > 1:
+            raise InputError(
+                f"config: {node.start_mark.name} has the key {key} twice, and YAML forgets the "
+                "first; remove one"
+            )
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.BaseLoader.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def _merge(target: dict[str, Any], change: Mapping[str, Any]) -> None:
+    """Lay a config over another, as Snakemake does: maps are merged, all else is replaced."""
+    for key, value in change.items():
+        if isinstance(value, Mapping):
+            inner = target.get(key)
+            target[key] = dict(inner) if isinstance(inner, Mapping) else {}
+            _merge(target[key], value)
+        else:
+            target[key] = value
+
+
+def read_typed(files: Iterable[Path], entries: Iterable[str]) -> dict[str, Any]:
+    """Return a config in which every single value is the text that stands for it.
+
+    Args:
+        files: YAML or JSON files, each laid over those before it.
+        entries: KEY=VALUE of the command line, laid over the files.
+
+    Raises:
+        InputError: a key is given twice in one file or on the command line.
+    """
+    typed: dict[str, Any] = {}
+    for file in files:
+        try:
+            with open(file, encoding="utf-8") as stream:
+                content = yaml.load(stream, _Loader)
+        except yaml.YAMLError:
+            continue  # Snakemake says what is wrong with it, or reads it in a way of its own
+        _merge(typed, content if isinstance(content, Mapping) else {})
+    given: set[str] = set()
+    for entry in entries:
+        key, _, text = entry.partition("=")
+        try:
+            value = yaml.load(text, _Loader)
+        except yaml.YAMLError:
+            value = text
+        if key in given and not isinstance(value, Mapping):
+            raise InputError(
+                f"config: {key} is given twice on the command line, and Snakemake forgets the "
+                "first; remove one"
+            )
+        given.add(key)
+        _merge(typed, {key: value})
+    return typed
+
+
+def _alternatives(schema: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
+    """Return the parts of a schema that allow a type."""
+    found = []
+    for part in schema.get("anyOf", [schema]):
+        types = part.get("type", [])
+        if kind in ([types] if isinstance(types, str) else types):
+            found.append(part)
+    return found
+
+
+def keep_texts(value: Any, typed: Any, schema: Mapping[str, Any]) -> Any:
+    """Return a config whose texts are as they were typed.
+
+    YAML reads 1.10, 2024_05_01, 010, 1e3, 1:30, yes and 2024-05-01 as numbers, truths and
+    dates, and so does Snakemake on the command line. Where only a text can be meant, it is
+    the text; `null` stays nothing where nothing is allowed.
+
+    Args:
+        value: the config, or a part of it.
+        typed: the same part of what `read_typed` returned.
+        schema: of the part.
+    """
+    if isinstance(value, Mapping):
+        entries, others = schema.get("properties", {}), schema.get("additionalProperties") or {}
+        texts = typed if isinstance(typed, Mapping) else {}
+        return {
+            key: keep_texts(item, texts.get(str(key)), entries.get(str(key), others))
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        part = next(iter(_alternatives(schema, "array")), {})
+        same = isinstance(typed, list) and len(typed) == len(value)
+        pairs = zip(value, typed if same else [None] * len(value), strict=True)
+        return [keep_texts(item, text, part.get("items", {})) for item, text in pairs]
+    if not _alternatives(schema, "string"):
+        return value
+    if value == "null" and _alternatives(schema, "null"):
+        return None
+    changed = isinstance(value, bool | int | float | datetime.date)
+    return typed if changed and isinstance(typed, str) else value
+
+
+class _Count(argparse.Action):
+    """Counts how often a flag is given, under its own name."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        setattr(
+            namespace, self.option_strings[0], 1 + getattr(namespace, self.option_strings[0], 0)
+        )
+
+
+def repeated_flag(parser: argparse.ArgumentParser, argv: Sequence[str]) -> str | None:
+    """Return the flag of Snakemake that holds the config and is given twice, if there is one.
+
+    Each use of such a flag replaces what the one before it said.
+
+    Args:
+        parser: Snakemake's; it knows all spellings and abbreviations. It is used up.
+        argv: the command line, without the program.
+    """
+    flags = [action for action in parser._actions if action.dest in ("config", "configfile")]
+    for action in flags:
+        action.__class__ = _Count
+    given, _ = parser.parse_known_args(list(argv))
+    names = (action.option_strings[0] for action in flags)
+    return next((name for name in names if getattr(given, name, 0) > 1), None)

@@ -1,0 +1,73 @@
+"""Which flags each model is trained with, and which model it starts from."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from balle2017.errors import InputError
+from balle2017.names import ModelName
+from balle2017.pipeline import models
+from balle2017.pipeline.experiment import check_config
+from helpers import ROOT
+
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+FOLDER = Path("results/x/models")
+
+
+def config(fine_tuning=None, **model):
+    """A checked config with what the models need."""
+    value = yaml.safe_load((ROOT / "config.yaml").read_text()) | {"fine_tuning": fine_tuning}
+    value["training"]["init_from"] = str(ROOT / "pretrained")
+    value["model"] = {"num_filters": 128, "num_latents": None} | model
+    check_config(value, SCHEMA)
+    return value | {"seeds": [1]}
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            {"num_filters": {"default": 128, "0.0035": 64}},
+            r"model.num_filters is 64 for lambda 0.0035 and 128 for fine_tuning.base.* the same",
+        ),
+        (
+            {"num_latents": {"default": 96, "0.0483": 192}},
+            r"model.num_latents is 192 for lambda 0.0483 and 96 for .*, whose model it .* no more",
+        ),
+    ],
+)
+def test_a_model_that_does_not_fit_into_its_start_is_refused(model, message):
+    with pytest.raises(InputError, match=message):
+        models.check_models(config({"base_lambda": 0.013}, **model), FOLDER)
+    # Fewer latents are possible.
+    fewer = {"num_filters": 128, "num_latents": {"default": 96, "0.0483": 64}}
+    expected = [["0.0035-f128-s1", "0.0130-f128-s1", "0.0483-f128-s1"]]
+    assert models.check_models(config({"base_lambda": 0.013}, **fewer), FOLDER) == expected
+
+
+def test_the_others_start_from_the_base():
+    settings = config({"base_lambda": 0.013, "epochs": 7})
+    other, base = ModelName.parse("0.0483-f128-s1"), ModelName.parse("0.0130-f128-s1")
+    start = FOLDER / "0.0130-f128-s1" / "model" / "config.json"
+    assert models.starting_model(settings, other, FOLDER) == start
+    assert "--epochs 7 " in models.train_flags(settings, other)
+    pretrained = ROOT / "pretrained" / "0.0130" / "config.json"
+    assert models.starting_model(settings, base, FOLDER) == pretrained
+    assert "--epochs 4 " in models.train_flags(settings, base)
+    settings["training"]["init_from"] = None
+    assert models.starting_model(settings, base, FOLDER) is None
+
+
+def test_flags_are_those_of_one_model():
+    settings = config(num_latents={"default": None, "0.0483": 64})
+    flags = models.train_flags(settings, ModelName.parse("0.0483-f128-s2"))
+    for words in ("--lambda_rd 0.0483 ", "--num_filters 128 ", "--num_latents 64 ", "--seed 2 "):
+        assert words in f"{flags} "
+    assert "init_from" not in flags
+    assert "num_latents" not in models.train_flags(settings, ModelName.parse("0.0130-f128-s1"))
+
+
+def test_a_start_that_is_not_there_names_the_key():
+    settings = config(num_filters=12)
+    with pytest.raises(InputError, match=r"config: training\.init_from: .* no model of 12 filters"):
+        models.check_models(settings, FOLDER)

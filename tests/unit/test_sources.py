@@ -1,0 +1,187 @@
+"""Where images come from, and the records that stand for them."""
+
+import os
+
+import pytest
+from balle2017.errors import InputError
+from balle2017.files import sha256_file
+from balle2017.pipeline import sources
+from helpers import ROOT
+
+DEFAULTS = {"kodak": None, "train_archive_sha256": None, "training": {"test_dir": None}}
+
+
+@pytest.fixture
+def recorder(tmp_path):
+    return sources.Recorder(tmp_path / "records", writes=True)
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """The files that are hashed, in order."""
+    files = []
+
+    def count(path):
+        files.append(path.name)
+        return sha256_file(path)
+
+    monkeypatch.setattr(sources, "sha256_file", count)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("paths", "hashes", "message"),
+    [
+        (["none.tar"], [], "train_archive is none.tar, which does not exist"),
+        (["https://x/y.tar"], [], "train_archive_sha256 must be given, because https://x/y.tar"),
+        ([str(ROOT / "docs")], ["0" * 64], "docs is a folder, which has none; pack it into a tar"),
+        (["https://x/y.tar", "https://x/z.tar"], ["0" * 64], "has 1 entries; it must have one for"),
+    ],
+)
+def test_sources_are_checked(paths, hashes, message):
+    with pytest.raises(InputError, match=message):
+        sources.check_sources(paths, hashes)
+
+
+def test_dataset_name_follows_its_settings():
+    one = sources.dataset_name(["/a/ILSVRC2012_img_train.tar"], {"min_size": 64})
+    assert one.startswith("ILSVRC2012_img_train-")
+    assert one != sources.dataset_name(["/a/ILSVRC2012_img_train.tar"], {"min_size": 65})
+    assert one == sources.dataset_name(["/a/ILSVRC2012_img_train.tar"], {"min_size": 64})
+
+
+def test_a_record_follows_content_and_not_time(tmp_path):
+    archive, folder = tmp_path / "a.tar", tmp_path / "pictures"
+    folder.mkdir()
+    archive.write_bytes(b"one")
+    (folder / "x.png").write_bytes(b"two")
+    record = sources.record_sources([archive, folder], tmp_path / "records")
+    text = record.read_text()
+    assert [line.split("  ")[1] for line in text.splitlines()] == [
+        str(archive),
+        str(folder / "x.png"),
+    ]
+    before = record.stat().st_mtime_ns
+    os.utime(archive)
+    assert sources.record_sources([archive, folder], tmp_path / "records") == record
+    assert record.stat().st_mtime_ns == before
+    archive.write_bytes(b"another")
+    sources.record_sources([archive, folder], tmp_path / "records")
+    assert record.read_text() != text
+
+
+def test_a_missing_source_is_named(tmp_path):
+    with pytest.raises(InputError, match="nothing does not exist"):
+        sources.record_sources([tmp_path / "nothing"], tmp_path)
+
+
+def test_a_source_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(path)
+
+    (tmp_path / "a.tar").write_bytes(b"one")
+    monkeypatch.setattr(sources, "sha256_file", refuse)
+    with pytest.raises(InputError, match=r"a\.tar may not be read; change its permissions"):
+        sources.record_sources([tmp_path / "a.tar"], tmp_path / "records")
+
+
+def test_nothing_is_hashed_twice(tmp_path, recorder, hashed, picture_folder):
+    first = recorder.record([picture_folder])
+    assert sorted(hashed) == [f"{seed}.png" for seed in range(5)]
+    assert recorder.record([picture_folder]) == first
+    assert len(hashed) == 5
+    (picture_folder / "3.png").write_bytes(b"other")
+    recorder.record([picture_folder])
+    assert hashed[5:] == ["3.png"]
+
+
+def test_a_copy_of_the_same_size_and_time_is_seen(tmp_path, recorder):
+    archive, other = tmp_path / "a.zip", tmp_path / "b.zip"
+    archive.write_bytes(b"one")
+    before = sources.read_record(recorder.folder / recorder.record([archive]))
+    status = archive.stat()
+    other.write_bytes(b"two")
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    os.replace(other, archive)
+    assert archive.stat().st_mtime_ns == status.st_mtime_ns
+    assert sources.read_record(recorder.folder / recorder.record([archive])) != before
+
+
+def test_a_job_neither_walks_nor_hashes(tmp_path, recorder, hashed, picture_folder, monkeypatch):
+    archive = tmp_path / "test.zip"
+    archive.write_bytes(b"one")
+    configs = [
+        DEFAULTS | {"test_images": str(path), "train_archive": str(picture_folder)}
+        for path in (picture_folder, archive)
+    ]
+    expected = [
+        (sources.test_set(config, recorder, {}), sources.train_sources(config, recorder))
+        for config in configs
+    ]
+    hashed.clear()
+    monkeypatch.setattr(sources, "list_test_images", pytest.fail)
+    monkeypatch.setattr(sources, "files_below", pytest.fail)
+    job = sources.Recorder(recorder.folder, writes=False)
+    for config, (test, train) in zip(configs, expected, strict=True):
+        assert sources.test_set(config, job, {}) == test
+        assert sources.train_sources(config, job) == train
+    assert hashed == []
+
+
+def test_archives_of_one_name_are_several_test_sets(tmp_path, recorder):
+    found = []
+    for folder in ("za", "zb"):
+        path = tmp_path / folder / "test.zip"
+        path.parent.mkdir()
+        path.write_bytes(folder.encode())
+        found.append(sources.test_set(DEFAULTS | {"test_images": str(path)}, recorder, {}))
+    assert {test.name for test in found} == {"test"}
+    for attribute in ("folder", "record", "archive", "archive_record"):
+        assert len({getattr(test, attribute) for test in found}) == 2
+    # What rules take as the record of the pictures is not that of the archive.
+    assert not {test.record for test in found} & {test.archive_record for test in found}
+
+
+@pytest.mark.parametrize("name", sources.TAKEN)
+@pytest.mark.parametrize("suffix", ["", ".zip"])
+def test_a_test_set_may_not_be_called_like_a_result(
+    tmp_path, recorder, picture_folder, name, suffix
+):
+    path = tmp_path / f"{name}{suffix}"
+    if suffix:
+        path.write_bytes(b"one")
+    else:
+        picture_folder.rename(path)
+    with pytest.raises(
+        InputError, match=f"config: test_images is .*{name}.* other results"
+    ) as error:
+        sources.test_set(DEFAULTS | {"test_images": str(path)}, recorder, {})
+    assert "\n" not in str(error.value)
+
+
+def test_the_kodak_folder_is_hashed_once(tmp_path, recorder, hashed, picture_folder):
+    suite = {path.name: sha256_file(path) for path in picture_folder.iterdir()}
+    config = DEFAULTS | {"test_images": "kodak", "kodak": str(picture_folder)}
+    test = sources.test_set(config, recorder, suite)
+    assert (test.name, test.folder, test.archive) == ("kodak", str(picture_folder), None)
+    assert sources.test_set(config, recorder, suite) == test
+    assert len(hashed) == len(suite)
+    (picture_folder / "0.png").write_bytes(b"other")
+    with pytest.raises(InputError, match=r"0\.png differs from the well-known file"):
+        sources.test_set(config, recorder, suite)
+    config["kodak"] = str(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"kodak: .*nowhere"):
+        sources.test_set(config, recorder, suite)
+
+
+def test_the_pictures_of_training_are_recorded(tmp_path, recorder, picture_folder):
+    assert sources.training_test_record(DEFAULTS, recorder) is None
+    config = DEFAULTS | {"training": {"test_dir": str(picture_folder)}}
+    record = tmp_path / sources.training_test_record(config, recorder)
+    before = record.read_text()
+    (picture_folder / "0.png").write_bytes(b"other")
+    sources.training_test_record(config, recorder)
+    assert record.read_text() != before
+    config["training"]["test_dir"] = "nowhere"
+    with pytest.raises(InputError, match=r"config: training\.test_dir: nowhere does not exist"):
+        sources.training_test_record(config, recorder)
