@@ -84,7 +84,10 @@ def test_another_table_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("codec", "qualities", "tolerance"),
-    [("jpeg_plain", (10, 30, 50, 70, 90), 0.2), ("jpeg2000_plain", (0.25, 1, 2), 0.05)],
+    [
+        ("jpeg_plain", (10, 30, 50, 70, 90), 0.2),
+        pytest.param("jpeg2000_plain", (0.25, 1, 2), 0.05, marks=pytest.mark.slow),
+    ],
 )
 def test_measurements_on_kodak_are_the_published_ones(
     kodak_dir, published, tmp_path, codec, qualities, tolerance

@@ -19,10 +19,18 @@ def test_a_hundred_models_are_planned(fresh):
     assert jobs["train_model"] == jobs["evaluate_model"] == 100
 
 
+TWO_OF_BOTH = {"seeds": [1, 2], "model": TINY["model"] | {"num_filters": [4, 6]}}
+
+
 def test_adding_a_seed_and_a_width_retrains_nothing(finished):
-    finished.configure(seeds=[1, 2], model=TINY["model"] | {"num_filters": [4, 6]})
+    finished.configure(**TWO_OF_BOTH)
     jobs = finished.planned()
     assert jobs["train_model"] == jobs["evaluate_model"] == 8 - 2
+
+
+@pytest.mark.slow
+def test_every_seed_and_width_is_a_curve(finished):
+    finished.configure(**TWO_OF_BOTH)
     finished.run("aggregate")
     rd = (finished.folder / "results/tiny/rd.csv").read_text().splitlines()
     header = rd[0].split(",")
@@ -59,7 +67,7 @@ def test_a_model_that_fails_stops_no_other_and_is_named(fresh):
         assert f"train_model {name}" not in output
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_concurrent_trainings_get_gpus_of_their_own(fresh, monkeypatch, tmp_path, count):
     names = [f"GPU-{index}" for index in range(count)]
     pretend_gpus(tmp_path, names, monkeypatch)
@@ -74,7 +82,9 @@ def test_concurrent_trainings_get_gpus_of_their_own(fresh, monkeypatch, tmp_path
     assert not any("waiting for one" in log for log in logs)
 
 
-@pytest.mark.parametrize(("threads", "together"), [(1, 2), (2, 1)])
+@pytest.mark.parametrize(
+    ("threads", "together"), [(1, 2), pytest.param(2, 1, marks=pytest.mark.slow)]
+)
 def test_trainings_share_the_cores(fresh, threads, together):
     training = TINY["training"] | {"threads": threads, "epochs": 20, "early_stopping_patience": 20}
     fresh.configure(training=training)

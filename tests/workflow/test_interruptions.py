@@ -15,7 +15,9 @@ STEPS = 5
 MODEL = "results/tiny/models/0.0100-f4-s1"
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "sent", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_snakemake_retries_and_the_model_is_the_same(fresh, sent):
     training = {"epochs": 60, "steps_per_epoch": STEPS, "early_stopping_patience": 60}
     fresh.configure(lambdas=[0.01], training=TINY["training"] | training)
