@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from itertools import product
 
 import numpy as np
 import pytest
@@ -162,13 +163,17 @@ def test_an_alpha_of_a_bmp_that_is_nought_everywhere_is_none(alpha):
     assert_shows(data, shown(rgb.astype(float), 255, opaque))
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
-@pytest.mark.parametrize("form", ["BMP", "GIF", "PNG", "TIFF", "WEBP", "JPEG2000", "PPM"])
+@pytest.mark.parametrize(
+    ("form", "mode"),
+    [
+        *product(["BMP", "GIF", "PNG", "TIFF", "WEBP"], ["1", "L", "P", "RGB"]),
+        *product(["PPM"], ["1", "L", "RGB"]),
+        *product(["JPEG2000"], ["L", "RGB"]),
+    ],
+)
 def test_what_pillow_writes_without_loss(form, mode):
     rgb = Image.fromarray(make_picture(6, 16, 24))
     image = rgb.quantize(16) if mode == "P" or (mode, form) == ("RGB", "GIF") else rgb.convert(mode)
-    if (mode, form) in [("P", "PPM"), ("1", "JPEG2000"), ("P", "JPEG2000")]:
-        pytest.skip("Pillow does not write it")
     buffer = io.BytesIO()
     image.save(buffer, form, **({"lossless": True} if form == "WEBP" else {}))
     assert_shows(buffer.getvalue(), np.asarray(image.convert("RGB")).astype(float))
