@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import shutil
 
@@ -8,6 +9,7 @@ from balle2017.coding.codec import Codec
 from balle2017.data.images import read_image
 from balle2017.errors import DamagedFileError, WorkError
 from balle2017.files import read_json
+from balle2017.model.check import MAX_LATENT
 from balle2017.model.files import save_model
 from balle2017.model.network import Balle2017FactorizedPrior
 from balle2017.results.evaluation import check_rates
@@ -91,6 +93,20 @@ def test_absurd_dimensions_are_refused(codec):
     wide = Bitstream(stream.model_id, 8000, 8000, stream.latent_shape, stream.payload)
     with pytest.raises(DamagedFileError, match="does not fit"):
         codec.decompress(wide.to_bytes())
+
+
+def test_latents_beyond_the_bound_are_refused_in_a_sound_file(codec):
+    stream = Bitstream.from_bytes(codec.compress(make_picture(5)))
+    latents = np.zeros((1, *stream.latent_shape), np.float32)
+    for value, refused in ((MAX_LATENT, False), (-MAX_LATENT, False), (2 * MAX_LATENT, True)):
+        latents[0, 0, 0, 0] = value
+        payload = codec._coder.compress(latents).numpy()[0]
+        data = dataclasses.replace(stream, payload=payload).to_bytes()
+        if refused:
+            with pytest.raises(DamagedFileError, match=f"latents beyond {MAX_LATENT}"):
+                codec.decompress(data)
+        else:
+            assert codec.decompress(data).shape == (stream.height, stream.width, 3)
 
 
 def test_infinite_latents_are_refused(tensorflow, tmp_path):

@@ -33,8 +33,8 @@ from hypothesis import strategies as st
 
 # TensorFlow alone maps about three; 100,000 latents would need five more.
 MEGABYTES = 6000
-# Ends what hangs; using a sound model takes a second or two.
-SECONDS = 120
+# Ends what hangs; using a sound model takes a second or two, importing TensorFlow ten.
+SECONDS = 300
 
 TOTAL = 1 << RANGE_CODER_PRECISION
 ODD_NUMBERS = {
@@ -294,27 +294,28 @@ RAW = (
 def line_of(child):
     """Return the next line that the child prints, empty where it has ended or hangs."""
     ready, _, _ = select.select([child.stdout], [], [], SECONDS)
-    return child.stdout.readline() if ready else ""
+    return child.stdout.readline() if ready else b""
 
 
 def use_all(folders):
     """Use models in child processes; return an outcome for each."""
     outcomes = {}
+    program = [sys.executable, ROOT / "tests" / "load_models.py", ROOT / "scripts", MEGABYTES]
     while len(outcomes) < len(folders):
         rest = folders[len(outcomes) :]
-        program = [sys.executable, ROOT / "tests" / "load_models.py", ROOT / "scripts"]
         with subprocess.Popen(
-            [*map(str, program), str(MEGABYTES), *map(str, rest)],
+            [str(word) for word in (*program, *rest)],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            # What lay in a buffer here, select would not see.
+            bufsize=0,
         ) as child:
+            assert line_of(child) == b"ready\n", "the child does not start"
             for folder in rest:
-                started, line = line_of(child), line_of(child)
-                child_ended = not line
-                assert started or len(outcomes) > 0, "the child does not start"
-                hung = {"type": "crash or hang", "message": "", "trace": ""}
-                outcomes[folder.name] = hung if child_ended else json.loads(line)
-                if child_ended:
+                line = line_of(child)
+                ended = {"type": "crash or hang", "message": "", "trace": ""}
+                outcomes[folder.name] = json.loads(line) if line else ended
+                if not line:
                     child.kill()
                     break
     return outcomes

@@ -8,6 +8,9 @@ import pytest
 from balle2017.errors import DivergedError
 from balle2017.files import read_json, read_table, sha256_file
 from balle2017.model.packing import rounded_weights
+from balle2017.model.tensors import load_tensors, save_tensors
+from balle2017.training.callbacks import KeepLastNCheckpoints
+from balle2017.training.interruption import resume
 from balle2017.training.optimizer import PATIENCE, LossScale
 from balle2017.training.settings import TrainingSettings
 from balle2017.training.trainer import Trainer, initial_gain, learning_rate_at
@@ -105,6 +108,34 @@ def test_a_damaged_checkpoint_is_passed_over(reference, tmp_path):
     assert "resumed from step 20 " in done.stdout
     model = "model/model.safetensors"
     assert (tmp_path / model).read_bytes() == (out / model).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays, entries: (arrays, None),
+        lambda arrays, entries: (arrays, {k: v for k, v in entries.items() if k != "step"}),
+        lambda arrays, entries: (arrays, entries | {"history": "none"}),
+        lambda arrays, entries: (arrays, entries | {"fingerprint": [1]}),
+        lambda arrays, entries: (arrays, entries | {"best_loss": {}}),
+        lambda arrays, entries: ({k: v for k, v in arrays.items() if k != "sums"}, entries),
+        lambda arrays, entries: (arrays, entries | {"best_epoch": 1}),
+    ],
+    ids=["nothing", "step", "history", "fingerprint", "best_loss", "sums", "best"],
+)
+def test_a_whole_file_that_is_no_checkpoint_is_passed_over(tensorflow, tmp_path, change):
+    settings = TrainingSettings(num_filters=8, patch_size=16, batch_size=1)
+    trainer = Trainer(settings, "float32")
+    checkpoints = KeepLastNCheckpoints(tmp_path)
+    trainer.save(checkpoints.path(1), {"a": 1})
+    trainer.step = 2
+    trainer.save(checkpoints.path(2), {"a": 1})
+    arrays, description, _ = load_tensors(checkpoints.path(2))
+    save_tensors(checkpoints.path(2), *change(arrays, description))
+    lines = []
+    resume(trainer, checkpoints, {"a": 1}, False, lines.append)
+    assert f"{checkpoints.path(2)} is no checkpoint of a training" in lines[0]
+    assert "resumed from step 0 " in lines[1]
 
 
 def test_other_settings_are_refused_by_name_or_restarted(reference, tmp_path):

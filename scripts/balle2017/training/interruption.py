@@ -2,6 +2,9 @@
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
 
 from balle2017.errors import DamagedFileError, DivergedError, InputError
 from balle2017.model.tensors import load_tensors
@@ -33,7 +36,7 @@ def resume(
         )
     for path in checkpoints.newest_first():
         try:
-            arrays, description, _ = load_tensors(path)
+            arrays, description = _read(path, trainer)
         except DamagedFileError as error:
             log(f"warning: {error}; using the checkpoint before it")
             continue
@@ -56,6 +59,41 @@ def resume(
         log(f"discarding checkpoints of other settings ({differences})")
         break
     checkpoints.clear()
+
+
+# What `Trainer.save` describes, and the types of it.
+_ENTRIES: dict[str, tuple[type, ...]] = {
+    "fingerprint": (dict,),
+    "step": (int,),
+    "seconds": (int, float),
+    "history": (list,),
+    "best_loss": (int, float, type(None)),
+    "best_epoch": (int,),
+}
+
+
+def _read(path: Path, trainer: Trainer) -> tuple[dict[str, np.ndarray], dict]:
+    """Return a checkpoint's arrays and description.
+
+    Raises:
+        DamagedFileError: it is damaged, or whole and not what `Trainer.save` writes.
+    """
+    arrays, description, _ = load_tensors(path)
+    entries = description if isinstance(description, dict) else {}
+    wrong = [
+        name
+        for name, types in _ENTRIES.items()
+        if name not in entries or not isinstance(entries[name], types)
+    ]
+    if "sums" not in arrays or arrays["sums"].shape != trainer.sums.shape:
+        wrong.append("sums")
+    shapes = {f"best/{name}": tuple(v.shape) for name, v in trainer.variables.items()}
+    best = {name: array.shape for name, array in arrays.items() if name.startswith("best/")}
+    if best != (shapes if entries.get("best_epoch") else {}):
+        wrong.append("best")
+    if wrong:
+        raise DamagedFileError(f"{path} is no checkpoint of a training: {wrong[0]} is not right")
+    return arrays, description
 
 
 class Termination:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from balle2017.model.check import MAX_CHANNELS
 from balle2017.options import check, option
 
 PRECISION_POLICIES = ("float32", "mixed_float16", "mixed_bfloat16", "auto")
@@ -78,12 +79,13 @@ class TrainingSettings:
     batch_size: int = option(16, "patches per step", min=1)
     patches_per_image: int = option(1, "crops taken each time an image is visited", min=1)
     flip: bool = option(True, "mirror half of the patches")
-    num_filters: int = option(128, "channels of the transforms", min=1)
+    num_filters: int = option(128, "channels of the transforms", min=1, max=MAX_CHANNELS)
     num_latents: int | None = option(
         None,
         "channels of the latents; none: those of the model of init_from, else num_filters, as "
         "in the paper",
         min=1,
+        max=MAX_CHANNELS,
     )
     initialization: str = option(
         "random",
