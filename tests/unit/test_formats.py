@@ -179,6 +179,24 @@ def test_what_pillow_writes_without_loss(form, mode):
     assert_shows(buffer.getvalue(), np.asarray(image.convert("RGB")).astype(float))
 
 
+@pytest.mark.parametrize("no_jp2", [False, True])
+@pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])
+def test_the_samples_of_a_jpeg_2000(mode, no_jp2):
+    grey = np.random.default_rng(3).integers(0, 65536, (16, 24), np.uint16)
+    image = Image.fromarray(grey)
+    if mode != "I;16":
+        image = Image.fromarray(make_picture(6, 16, 24)).convert(mode)
+    values, maximum = np.asarray(image), 65535 if mode == "I;16" else 255
+    for signed in (False, True):
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG2000", signed=signed, no_jp2=no_jp2)
+        if signed:
+            assert refusal(buffer.getvalue()) == Reason.UNREAD_KIND
+        else:
+            shape = values if mode == "RGB" else values[..., np.newaxis]
+            assert_shows(buffer.getvalue(), shown(shape.astype(float), maximum))
+
+
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP", "JPEG2000", "AVIF"])
 def test_alpha_lies_over_white(form, mode):

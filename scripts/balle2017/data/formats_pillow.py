@@ -253,6 +253,10 @@ def _avif_space(data: bytes) -> Space | None:
 
 def _check_jp2(data: bytes) -> bytes | None:
     """Refuse the kinds of JPEG 2000 that Pillow gets wrong; return the profile."""
+    size = data.find(b"\xff\x4f\xff\x51") + 2
+    bands = int.from_bytes(data[size + 38 : size + 40], "big")
+    if any(depth & 0x80 for depth in data[size + 40 : size + 40 + 3 * bands : 3]):
+        raise _unsupported("JPEG 2000 with signed samples")
     header = next((data[a:b] for name, a, b in _boxes(data) if name == b"jp2h"), b"")
     for name, start, end in _boxes(header):
         body = header[start:end]
