@@ -7,6 +7,7 @@ hang costs the mutation that it happened in, and the next child goes on behind i
 
 import json
 import math
+import os
 import re
 import select
 import subprocess
@@ -389,6 +390,17 @@ def test_a_large_file_is_refused_unread(parts, tmp_path, tensorflow):
     with open(tmp_path / "m" / "model.safetensors", "r+b") as file:
         file.truncate(2**40)
     with pytest.raises(InputError, match="more than"):
+        load_model(tmp_path / "m")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_regular_file_is_refused_unopened(parts, tmp_path, tensorflow, make):
+    from balle2017.model.files import load_model
+
+    write_model(tmp_path / "m", *parts)
+    (tmp_path / "m" / "model.safetensors").unlink()
+    make(tmp_path / "m" / "model.safetensors")
+    with pytest.raises(InputError, match="no regular file"):
         load_model(tmp_path / "m")
 
 
