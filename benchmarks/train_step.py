@@ -114,7 +114,9 @@ def main() -> None:
         )
         work(args.worker, settings, args.steps)
         return
-    print(f"{runtime.cpu_model()[0]}, {args.threads} threads, {args.num_filters} filters,")
+    kind = runtime.bfloat16_instructions() or "no instructions"
+    print(f"{runtime.cpu_model()[0]}, {kind} for bfloat16,")
+    print(f"{args.threads} threads, {args.num_filters} filters,")
     print(f"medians of {args.rounds} rounds of {args.steps} steps")
     print(f"{'patches':14}{'':22}{'patches/s':>12}{'ratio':>8}")
     rates = {size: measure(size, args) for size in (256, 128)}
