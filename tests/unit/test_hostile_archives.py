@@ -309,7 +309,7 @@ def test_a_folder_that_may_not_be_read_has_a_row(extract, monkeypatch, picture_f
     ("name", "data", "reason"),
     [
         ("{}.heic", bytes(4) + b"ftypheic" + bytes(99), "20 picture format not supported"),
-        ("{}.jpg", b"<html>", "20 named like a picture, but none"),
+        ("{}.jpg", b"<html>", "20 not an image, though named like one"),
         ("{}.dng", b"MM\0*" + bytes(99), "20 picture format not supported"),
     ],
 )

@@ -61,9 +61,9 @@ SVG = b'<?xml version="1.0"?>\n<!-- Made\nby hand -->\n<svg width="9" height="9"
 
 #: Files that claim to be pictures, and what is said of them.
 LOST = {
-    "empty.png": (b"", "named like a picture, but none"),
-    "page.JPG": (b"<html>404</html>", "named like a picture, but none"),
-    "head_cut.png": (png(1)[40:], "named like a picture, but none"),
+    "empty.png": (b"", "not an image, though named like one"),
+    "page.JPG": (b"<html>404</html>", "not an image, though named like one"),
+    "head_cut.png": (png(1)[40:], "not an image, though named like one"),
     "tail_cut.png": (png(1)[:40], "truncated"),
     "phone.HEIC": (HEIC, "picture format not supported: HEIC"),
     "phone": (HEIC, "picture format not supported: HEIC"),
@@ -72,7 +72,7 @@ LOST = {
     "new.dat": (JXL, "picture format not supported: JPEG XL"),
     "camera.NEF": (TIFF, "picture format not supported: raw file of a camera"),
     "camera.cr2": (b"II*\0\x10\0\0\0CR\2\0" + bytes(99), "picture format not supported: Canon raw"),
-    "camera.raw": (bytes(999), "named like a picture, but none"),
+    "camera.raw": (bytes(999), "not an image, though named like one"),
     "drawing.svg": (SVG, "picture format not supported: SVG"),
     "drawing": (SVG, "picture format not supported: SVG"),
     "painting.psd": (b"8BPS" + bytes(99), "picture format not supported: Photoshop"),

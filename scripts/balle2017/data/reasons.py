@@ -63,7 +63,7 @@ class Reason(Enum):
         "picture format not supported",
         "picture format not supported: {format}; convert it, to PNG for example",
     )
-    MISNAMED = Status.REJECTED, "named like a picture, but none"
+    MISNAMED = Status.REJECTED, "not an image, though named like one"
     TRUNCATED = Status.REJECTED, "truncated", "truncated: {problem}"
     DAMAGED_IMAGE = Status.REJECTED, "damaged image", "damaged image: {problem}"
     UNKNOWN_RANGE = (
