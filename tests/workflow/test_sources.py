@@ -91,19 +91,17 @@ def settle(workflow: Workflow, source, first: int) -> dict:
     workflow.configure(**source(workflow, first))
     testset = "tests" if source in TESTS else "photographs"
     workflow.run("split", f"results/tiny/{testset}/codecs/jpeg/summary.json")
-    found = results(workflow, testset)
-    assert "Nothing to be done" in workflow.run(
-        "split", f"results/tiny/{testset}/codecs/jpeg/summary.json"
-    )
-    return found
+    return results(workflow, testset)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", [*TESTS, *TRAININGS], ids=lambda source: source.__name__)
 def test_one_call_follows_a_source(fresh, tmp_path_factory, source):
     before = settle(fresh, source, 200)
     after = settle(fresh, source, 300)
     anew = settle(copy_workflow(tmp_path_factory.mktemp("anew")), source, 300)
     assert after == anew
+    assert "Nothing to be done" in fresh.run("split")
     changed = "codecs/jpeg" if source in TESTS else "train.csv"
     assert after[changed] != before[changed]
 
@@ -140,6 +138,7 @@ def test_two_experiments_with_archives_of_one_name(fresh):
     assert "Nothing to be done" in fresh.run("results/za/tests/codecs/jpeg/summary.json")
 
 
+@pytest.mark.slow
 def test_one_call_follows_an_address(fresh, monkeypatch):
     """Another file behind the address, with its own hash."""
     manifests = []
@@ -164,6 +163,7 @@ def test_one_call_follows_an_address(fresh, monkeypatch):
     assert any("27.png" in name for name in manifests[1])
 
 
+@pytest.mark.slow
 def test_one_call_follows_the_pictures_that_training_tests_on(finished):
     folder = finished.folder / "input" / "photographs"
     finished.configure(training=TINY["training"] | {"test_dir": "input/photographs"})
@@ -174,6 +174,7 @@ def test_one_call_follows_the_pictures_that_training_tests_on(finished):
     assert finished.planned("train")["train_model"] == 2
 
 
+@pytest.mark.slow
 def test_one_call_follows_the_kodak_folder_and_the_record_of_a_download(fresh):
     """Their content is fixed by hashes: other hashes stand for another suite."""
     hashes = fresh.folder / "workflow" / "resources" / "kodak.sha256"
@@ -247,6 +248,7 @@ def test_what_would_be_forgotten_is_refused(fresh, arguments, message):
     assert not (fresh.folder / "results").exists()
 
 
+@pytest.mark.slow
 def test_the_cases_of_one_archive_over_another(fresh):
     """The archives of the public report, where they are at hand."""
     cases = ROOT.parent / "shared" / "cases" / "samename"
