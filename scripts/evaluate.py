@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     runtime.configure(1, "cpu", operations=args.threads)
     codec = Codec(args.model, args.threads)
+    codec.check_tables()
     identity = {
         "testset": args.testset or args.images.resolve().name,
         "codec": MODEL_CODEC,
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     point = CodecPoint(
         identity,
-        codec.compress,
+        codec.encode,
         codec.decompress,
         ".b17",
         header_bytes=HEADER_BYTES,

@@ -4,9 +4,15 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from balle2017 import cli
-from balle2017.results.conventional import CODECS, get_codec
+from balle2017.results.conventional import CODECS, ImageCodec, get_codec
 from balle2017.results.evaluation import CodecPoint, point_text, run_evaluation
+
+
+def _encode(codec: ImageCodec, quality: float, pixels: np.ndarray) -> tuple[bytes, None]:
+    """Return the file; these codecs have no latents beside it."""
+    return codec.encode(pixels, quality), None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -29,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "point": quality,
                 "encoder": codec.describe(),
             },
-            encode=functools.partial(codec.encode, quality=quality),
+            encode=functools.partial(_encode, codec, quality),
             decode=codec.decode,
             suffix=codec.suffix,
             folder=f"{quality:g}",

@@ -21,8 +21,8 @@ def use(folder):
     """Compress, estimate and decompress a picture, and start a training."""
     codec = Codec(folder)
     pixels = np.random.default_rng(1).integers(0, 256, (40, 50, 3), np.uint8)
-    data = codec.compress(pixels)
-    codec.estimated_bits(pixels)
+    data, latents = codec.encode(pixels)
+    codec.estimated_bits(latents)
     codec.decompress(data)
     network = codec.model.network
     starting_weights(codec.model, 0.02, network.num_filters, network.num_latents)

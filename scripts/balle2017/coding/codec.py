@@ -8,13 +8,14 @@ on the number of threads.
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
 from balle2017.coding.bitstream import MAX_SIDE, Bitstream
+from balle2017.coding.code_length import END_OF_STREAM_BITS, CodeLengths
 from balle2017.coding.tiles import Span, split_plane
 from balle2017.data.images import MAX_PIXELS
 from balle2017.data.reasons import Reason, refuse
@@ -22,10 +23,26 @@ from balle2017.errors import DamagedFileError, WorkError
 from balle2017.model.check import MAX_LATENT
 from balle2017.model.files import load_model
 from balle2017.model.find import model_beside
-from balle2017.model.network import STRIDE, latent_shape, rounded
+from balle2017.model.network import STRIDE, latent_shape
 from balle2017.model.pixels import to_uint8
 
 _IMAGE = tf.TensorSpec((1, None, None, 3), tf.uint8)
+
+#: Most that the tables may spend beyond the entropy of the prior, relative to it.
+_TABLES_TOLERANCE = 0.01
+
+
+class Encoded(NamedTuple):
+    """A compressed picture.
+
+    Attributes:
+        data: the whole file.
+        latents: the integers that it holds, int32 [h, w, channels]: latents less
+            `quantization_offset`, rounded.
+    """
+
+    data: bytes
+    latents: np.ndarray
 
 
 class Codec:
@@ -46,7 +63,9 @@ class Codec:
         self._network = self.model.network
         self._channels = self._network.num_latents
         tables = self.model.tables
-        self._offset = tf.constant(tables["quantization_offset"])
+        self._offset = tables["quantization_offset"]
+        self._code_lengths = CodeLengths(tables["cdf"], tables["cdf_offset"])
+        self._fewest_bits = float(self._code_lengths.fewest().sum())
         self._coder = tfc.ContinuousBatchedEntropyModel(
             prior_shape=(self._channels,),
             coding_rank=3,
@@ -60,7 +79,6 @@ class Codec:
         )
         latents = tf.TensorSpec((1, None, None, self._channels), tf.float32)
         self._reconstruct = tf.function(self._to_pixels, autograph=False, input_signature=[latents])
-        self._rate = tf.function(self._estimate_bits, autograph=False, input_signature=[latents])
 
     def _for_tiles(self, shape: tuple[int, int], function: Callable[[Span, Span], Any]) -> list:
         """Return the function's results for all tiles of latents, in their order."""
@@ -75,9 +93,6 @@ class Codec:
         shape = tf.shape(latents)
         pixels = self._network.synthesize(latents, STRIDE * shape[1], STRIDE * shape[2])
         return to_uint8(pixels), tf.reduce_all(tf.math.is_finite(pixels))
-
-    def _estimate_bits(self, latents: tf.Tensor) -> tf.Tensor:
-        return self._network.prior.bits(rounded(latents, self._offset))
 
     def latents(self, pixels: np.ndarray) -> np.ndarray:
         """Return the float32 latents [1, h, w, channels] of uint8 pixels [height, width, 3].
@@ -104,8 +119,8 @@ class Codec:
         self._for_tiles(shape, analyze)
         return latents
 
-    def compress(self, pixels: np.ndarray) -> bytes:
-        """Return the compressed file for uint8 pixels [height, width, 3].
+    def encode(self, pixels: np.ndarray) -> Encoded:
+        """Return the compressed file for uint8 pixels [height, width, 3], and what it holds.
 
         Raises:
             BadImageError, WorkError: see `latents`.
@@ -115,7 +130,14 @@ class Codec:
         height, width, _ = pixels.shape
         _, rows, columns, channels = latents.shape
         shape = rows, columns, channels
-        return Bitstream(self.model.model_id, width, height, shape, payload).to_bytes()
+        data = Bitstream(self.model.model_id, width, height, shape, payload).to_bytes()
+        # In place: large pictures have gigabytes of latents.
+        latents -= self._offset
+        return Encoded(data, np.rint(latents[0], out=latents[0]).astype(np.int32))
+
+    def compress(self, pixels: np.ndarray) -> bytes:
+        """Return the compressed file alone; see `encode`."""
+        return self.encode(pixels).data
 
     def decompress(self, data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """Return the picture of a compressed file, uint8 [height, width, 3].
@@ -136,6 +158,13 @@ class Codec:
         rows, columns = latent_shape(stream.height, stream.width)
         if stream.latent_shape != (rows, columns, self._channels):
             raise DamagedFileError(f"latent shape {stream.latent_shape} does not fit the picture")
+        # Or a few bytes of a stranger would cost the time of the largest picture.
+        fewest = self._fewest_bits * rows * columns - 4 * END_OF_STREAM_BITS
+        if 8 * len(stream.payload) < fewest:
+            raise DamagedFileError(
+                f"{len(stream.payload)} bytes of payload are too few for "
+                f"{stream.width}x{stream.height} pixels"
+            )
         try:
             latents = self._coder.decompress(tf.constant([stream.payload]), (rows, columns))
         except tf.errors.OpError as error:
@@ -158,15 +187,41 @@ class Codec:
         self._for_tiles((rows, columns), synthesize)
         return pixels
 
-    def estimated_bits(self, pixels: np.ndarray) -> float:
-        """Return the rate in bits that the prior gives the rounded latents.
+    def estimated_bits(self, latents: np.ndarray) -> float:
+        """Return the code length of integer latents by the coding tables, in bits.
 
-        Args and errors are those of `latents`.
+        Args:
+            latents: as `encode` returns them.
         """
-        latents = self.latents(pixels)
-        _, rows, columns, _ = latents.shape
+        # A channel at a time, for large pictures.
+        return sum(
+            self._code_lengths(channel, latents[..., channel]) for channel in range(self._channels)
+        )
 
-        def estimate(row: Span, column: Span) -> float:
-            return float(self._rate(latents[:, row.given(), column.given()])[0])
+    def check_tables(self) -> float:
+        """Return the share of the rate that the tables cost beyond the prior's entropy.
 
-        return sum(self._for_tiles((rows, columns), estimate))
+        That is the expected code length of latents distributed as the prior says, over
+        their entropy, less 1.
+
+        Raises:
+            WorkError: it is more than 1 %: tables and weights do not belong together.
+        """
+        tables = self._code_lengths.tables
+        # Values of all entries but the escapes, and beyond them in the shorter tables.
+        steps = np.arange(max(map(len, tables)) - 1, dtype=np.float32)
+        first = self._offset + self.model.tables["cdf_offset"]
+        inside = self._network.prior.distribution.prob(first + steps[:, None]).numpy().T
+        expected = entropy = 0.0
+        for bits, row in zip(tables, inside.astype(np.float64), strict=True):
+            shares = row[: len(bits) - 1]
+            shares = np.append(shares, max(1 - shares.sum(), 0))
+            expected += float((shares * bits).sum())
+            entropy -= float((shares * np.log2(np.maximum(shares, 1e-30))).sum())
+        excess = expected / entropy - 1
+        if not excess <= _TABLES_TOLERANCE:
+            raise WorkError(
+                f"the model {self.model.folder} is broken: its coding tables cost {excess:.1%} "
+                "more than its prior says"
+            )
+        return excess
