@@ -3,14 +3,14 @@
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from balle2017 import cli
 from balle2017.results.conventional import CODECS, ImageCodec, get_codec
 from balle2017.results.evaluation import CodecPoint, point_text, run_evaluation
 
 
-def _encode(codec: ImageCodec, quality: float, pixels: np.ndarray) -> tuple[bytes, None]:
+def _encode(codec: ImageCodec, quality: float, pixels: Any) -> tuple[bytes, None]:
     """Return the file; these codecs have no latents beside it."""
     return codec.encode(pixels, quality), None
 
