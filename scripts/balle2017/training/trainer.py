@@ -84,7 +84,8 @@ class Trainer:
             settings: what decides the result.
             policy: Keras precision policy.
             check_numerics: stop at the first NaN or infinity and name the tensor.
-            compiled: compile the whole step with XLA, as a GPU likes it.
+            compiled: compile the whole step with XLA, as a GPU likes it; not where numerics
+                are checked, because XLA leaves out the checks.
         """
         self.settings = settings
         self.step = 0
@@ -119,7 +120,8 @@ class Trainer:
         self._check_numerics = check_numerics
         # Without autograph: no statement depends on a tensor, and looking for such statements
         # takes longer than the tracing.
-        self._train_step = tf.function(self._step, autograph=False, jit_compile=compiled or None)
+        jit = True if compiled and not check_numerics else None
+        self._train_step = tf.function(self._step, autograph=False, jit_compile=jit)
         self._average_step = tf.function(self._update_average, autograph=False)
         self._validation_step = tf.function(
             self._validate_batch, autograph=False, reduce_retracing=True
