@@ -1,6 +1,7 @@
 """What every command line shares: one-line errors and exit statuses."""
 
 import argparse
+import importlib.util
 import io
 import sys
 from collections.abc import Callable, Sequence
@@ -9,6 +10,17 @@ from typing import NoReturn
 
 from balle2017.errors import DamagedFileError, InputError, Interrupted, WorkError
 from balle2017.files import printable
+
+# Scripts import this module before all others, and nothing else does: a Python outside of
+# the environment gets a sentence here, before another import fails.
+if importlib.util.find_spec("PIL") is None:
+    print(
+        f"{Path(sys.argv[0]).name}: error: the packages of balle2017 are not in "
+        f"{sys.executable}; write uv run --project {Path(__file__).resolve().parents[2]} "
+        "before python",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 
 class Parser(argparse.ArgumentParser):
