@@ -7,6 +7,7 @@ from balle2017 import cli
 from balle2017.coding.batch import convert_all, plan_outputs
 from balle2017.data.images import list_images, read_image
 from balle2017.files import write_bytes
+from balle2017.model.find import PRETRAINED
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -14,7 +15,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.Parser(__doc__)
     parser.add_argument("input", type=Path, nargs="+", help="pictures or folders of pictures")
     parser.add_argument(
-        "--model", type=Path, required=True, help="folder of a model, or of the run that trained it"
+        "--model",
+        type=Path,
+        default=PRETRAINED / "0.0130",
+        help="folder of a model, or of the run that trained it",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder, or one .b17 file")
     parser.add_argument(
@@ -29,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     runtime.configure(1, "cpu", operations=args.threads)
     codec = Codec(args.model, args.threads)
+    print(f"model {codec.model.folder}")
 
     def convert(source: Path, target: Path) -> str:
         pixels = read_image(source)

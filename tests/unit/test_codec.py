@@ -165,6 +165,28 @@ def test_another_model_is_refused(codec, tmp_path):
         Codec(other).decompress(data)
 
 
+def test_without_a_model_files_are_decoded_by_the_pretrained_ones(codec, tmp_path):
+    pixels = make_picture(5)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    done = run_script("compress", tmp_path / "a.png", "--out", tmp_path / "in" / "a.b17")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"model {ROOT / 'pretrained' / '0.0130'}\n")
+    other = Codec(ROOT / "pretrained" / "0.0018").compress(pixels)
+    (tmp_path / "in" / "b.b17").write_bytes(other)
+    (tmp_path / "in" / "c.b17").write_bytes(codec.compress(pixels))
+    (tmp_path / "in" / "d.b17").write_bytes(other[:-1])
+    done = run_script("decompress", tmp_path / "in", "--out", tmp_path / "out")
+    assert done.returncode == 1
+    name = codec.model.model_id.hex()
+    assert f"{tmp_path / 'in' / 'c.b17'}: made by a model ({name}) that is not in" in done.stdout
+    assert f"{tmp_path / 'in' / 'd.b17'}: cut short" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+    for name, model in (("a", "0.0130"), ("b", "0.0018")):
+        data = (tmp_path / "in" / f"{name}.b17").read_bytes()
+        expected = Codec(ROOT / "pretrained" / model).decompress(data)
+        np.testing.assert_array_equal(read_image(tmp_path / "out" / f"{name}.png"), expected)
+
+
 def test_absurd_dimensions_are_refused(codec):
     stream = Bitstream.from_bytes(codec.compress(make_picture(5)))
     huge = Bitstream(stream.model_id, 65535, 65535, stream.latent_shape, stream.payload)

@@ -50,6 +50,10 @@ def find_model(folder: Path) -> Path:
     raise InputError(f"{folder} holds no model itself ({hint})")
 
 
+#: The models that come with the program.
+PRETRAINED = Path(__file__).resolve().parents[3] / "pretrained"
+
+
 def model_beside(folder: Path, model_id: bytes) -> Path | None:
     """Return the model with this id (see `TrainedModel`) that lies beside another, if there is one.
 
