@@ -1,5 +1,10 @@
+import os
+import subprocess
+import sys
+
 import pytest
 from balle2017.model import runtime
+from helpers import ROOT
 
 
 @pytest.mark.parametrize(
@@ -18,3 +23,33 @@ def test_auto_takes_bfloat16_where_the_cpu_multiplies_it(monkeypatch, flags, ins
     assert runtime.resolve_policy("auto", "CPU") == policy
     assert runtime.resolve_policy("auto", "GPU (NVIDIA A100)") == "mixed_float16"
     assert runtime.resolve_policy("float32", "CPU") == "float32"
+
+
+# Python's end empties TensorFlow's modules while functions are alive; what is registered
+# before happens after.
+END = """
+import atexit, gc, sys
+sys.path.insert(0, sys.argv[1])
+import tensorflow as tf
+from tensorflow.python.eager.polymorphic_function import atomic_function
+
+def end():
+    global function
+    atomic_function.RUNTIME_FUNCTION_REFS = None
+    del function
+    gc.collect()
+    print("ended")
+
+atexit.register(end)
+from balle2017.model import runtime
+runtime.configure(threads=1, device="cpu")
+function = tf.function(lambda x: x + 1)
+function(tf.constant(1))
+"""
+
+
+def test_a_process_ends_without_noise_of_tensorflow():
+    command = [sys.executable, "-c", END, str(ROOT / "scripts")]
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")

@@ -1,8 +1,10 @@
 """Set TensorFlow up so that a run can be repeated to the bit."""
 
+import atexit
 from pathlib import Path
 
 import tensorflow as tf
+from tensorflow.python.eager.polymorphic_function.atomic_function import AtomicFunction
 
 from balle2017.errors import InputError
 
@@ -11,12 +13,23 @@ from balle2017.errors import InputError
 BFLOAT16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
 
 
+def _end_quietly() -> None:
+    """Let functions that outlive TensorFlow's modules go without a word.
+
+    Python empties modules at its end in no order that TensorFlow could rely on: a function
+    that goes after the table of functions printed "Exception ignored in AtomicFunction.__del__".
+    What it would free goes with the process.
+    """
+    AtomicFunction.__del__ = lambda self: None
+
+
 def set_threads(threads: int, operations: int | None = None) -> None:
     """Fix the threads of one operation, and the operations at the same time.
 
     Sums are split by thread, so the number of threads is part of the result; that of
     operations (none: as many) is not.
     """
+    atexit.register(_end_quietly)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(operations or threads)
 
