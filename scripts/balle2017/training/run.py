@@ -1,5 +1,6 @@
 """Train one model: exact to the bit, and resumable at any moment."""
 
+import contextlib
 import dataclasses
 import math
 import shutil
@@ -17,8 +18,9 @@ from balle2017.model import runtime
 from balle2017.model.files import TrainedModel, load_model, save_model
 from balle2017.model.find import nearest_model
 from balle2017.model.network import Balle2017FactorizedPrior
+from balle2017.training import finished
 from balle2017.training.callbacks import ImageLoggingCallback, KeepLastNCheckpoints
-from balle2017.training.claims import claimed_folder, claimed_gpu
+from balle2017.training.claims import claimed_gpu
 from balle2017.training.input import create_train_val_datasets
 from balle2017.training.interruption import Termination, resume
 from balle2017.training.monitor import Monitor
@@ -59,6 +61,9 @@ def train(
 ) -> dict:
     """Train a model and export it; return the content of run.json.
 
+    The caller holds `options.checkpoint_dir` (`claims.claimed_folder`), so that no two
+    processes train in one folder.
+
     Args:
         settings: what decides the result.
         train_list: training images, as `split_images` writes them.
@@ -67,87 +72,128 @@ def train(
         log: called with one line of text at a time.
 
     Raises:
-        InputError: unusable settings or images, or the folder is in use.
+        InputError: unusable settings or images.
         DivergedError: a number became NaN or infinite.
         Interrupted: SIGTERM or SIGINT; a checkpoint was written.
     """
     monitor = Monitor(options.save_dir, log)
-    with claimed_folder(options.checkpoint_dir), claimed_gpu(settings.device, monitor.line):
+    with (
+        claimed_gpu(settings.device, monitor.line),
+        contextlib.closing(monitor),
+        contextlib.closing(Termination()) as termination,
+    ):
         device = runtime.configure(settings.threads, settings.device, settings.seed)
         policy = runtime.resolve_policy(settings.precision_policy, device)
         monitor.line(f"device: {device}, {settings.threads} thread(s), precision {policy}")
-        termination = Termination()
-        try:
-            run = _Run(
-                settings, train_list, val_list, options, device, policy, monitor, termination
+        start = _starting_model(settings)
+        if start is not None and settings.num_latents is None:
+            settings = dataclasses.replace(settings, num_latents=start.network.num_latents)
+        for path in (train_list, val_list):
+            if not Path(path).is_file():
+                raise InputError(f"image list {path} does not exist")
+        fingerprint = _fingerprint(settings, policy, start, train_list, val_list, options)
+        record = _finished_before(options, fingerprint)
+        if record is not None:
+            monitor.line(
+                "trained before with these settings, code and images; the result is in "
+                f"{options.save_dir / 'model'} (--no-resume trains again)"
             )
-            return run.finish()
-        finally:
-            termination.close()
-            monitor.close()
+            return record
+        run = _Run(settings, options, device, policy, fingerprint, monitor, termination)
+        run.begin(start)
+        run.epochs(train_list, val_list)
+        return run.export()
+
+
+def _starting_model(settings: TrainingSettings) -> TrainedModel | None:
+    """Return the model that training starts from, if there is one."""
+    if settings.init_from is None:
+        return None
+    wanted = settings.lambda_rd, settings.num_filters, settings.num_latents
+    return load_model(nearest_model(Path(settings.init_from), *wanted))
+
+
+def _fingerprint(
+    settings: TrainingSettings,
+    policy: str,
+    start: TrainedModel | None,
+    train_list: Path,
+    val_list: Path,
+    options: RunOptions,
+) -> dict:
+    """Return everything that decides the result: a checkpoint of another run is never used."""
+    fingerprint = dataclasses.asdict(settings) | {
+        "precision_policy": policy,
+        "code_sha256": code_sha256(Path(__file__)),
+        # The checks keep TensorFlow from merging operations: other rounding.
+        "check_numerics": options.check_numerics,
+        **data_record(train_list, val_list),
+    }
+    if start is not None:
+        # What counts is the model, not where it lies.
+        fingerprint["init_from"] = start.config["model_sha256"]
+    return fingerprint
+
+
+def _kept(options: RunOptions) -> Path:
+    return options.checkpoint_dir / "finished"
+
+
+def _finished_before(options: RunOptions, fingerprint: dict) -> dict | None:
+    """Put the result of an equal training in place, and return its record; see `finished`."""
+    snapshots = (_snapshot(epoch) / "config.json" for epoch in options.export_epochs)
+    complete = all((options.save_dir / path).is_file() for path in snapshots)
+    # Pictures to test on are not part of the fingerprint.
+    if not options.resume or options.test_pictures is not None or not complete:
+        return None
+    return finished.restore(_kept(options), options.save_dir, fingerprint)
+
+
+def _snapshot(epoch: int) -> Path:
+    return Path("snapshots", f"epoch-{epoch:06d}")
 
 
 class _Run:
-    """One call of `train`: the loop over epochs, and the files it leaves."""
+    """The loop over epochs, and the files it leaves: `begin`, `epochs`, `export`."""
 
     def __init__(
         self,
         settings: TrainingSettings,
-        train_list: Path,
-        val_list: Path,
         options: RunOptions,
         device: str,
         policy: str,
+        fingerprint: dict,
         monitor: Monitor,
         termination: Termination,
     ):
-        start = None
-        if settings.init_from is not None:
-            folder = Path(settings.init_from)
-            wanted = settings.lambda_rd, settings.num_filters, settings.num_latents
-            start = load_model(nearest_model(folder, *wanted))
-            if settings.num_latents is None:
-                latents = start.network.num_latents
-                settings = dataclasses.replace(settings, num_latents=latents)
-        self.settings, self.options, self.monitor = settings, options, monitor
-        self.device, self.policy = device, policy
-        for path in (train_list, val_list):
-            if not Path(path).is_file():
-                raise InputError(f"image list {path} does not exist")
-        self.fingerprint = dataclasses.asdict(settings) | {
-            "precision_policy": policy,
-            "code_sha256": code_sha256(Path(__file__)),
-            # The checks keep TensorFlow from merging operations: other rounding.
-            "check_numerics": options.check_numerics,
-            **data_record(train_list, val_list),
-        }
-        self.termination = termination
+        self.settings, self.options = settings, options
+        self.device, self.policy, self.fingerprint = device, policy, fingerprint
+        self.monitor, self.termination = monitor, termination
         self.trainer = Trainer(settings, policy, options.check_numerics, device != "CPU")
-        if start is not None:
-            self._start_from(start)
         self.checkpoints = KeepLastNCheckpoints(options.checkpoint_dir)
         self.images = ImageLoggingCallback(
             options.save_dir / "images", options.log_images_every, options.num_images_to_log
         )
-        if options.resume:
+        self.val_patches = np.empty(0)
+        self.clock = time.monotonic()
+
+    def begin(self, start: TrainedModel | None) -> None:
+        """Go on from the newest checkpoint, or from the start: a model's weights, or chance."""
+        if start is not None:
+            self._start_from(start)
+        if self.options.resume:
             resume(
                 self.trainer,
                 self.checkpoints,
                 self.fingerprint,
-                options.restart_stale,
-                monitor.line,
+                self.options.restart_stale,
+                self.monitor.line,
             )
         else:
             # The newest is the one with the highest step: old ones would win.
             self.checkpoints.clear()
         if self.trainer.step == 0:
             self._remove_leftovers()
-        self.dataset, self.val_patches = create_train_val_datasets(
-            train_list, val_list, settings, self.trainer.step
-        )
-        if device != "CPU":
-            self.dataset = self.dataset.apply(tf.data.experimental.prefetch_to_device("/GPU:0"))
-        self.clock = time.monotonic()
 
     def _start_from(self, model: TrainedModel) -> None:
         """Take over the weights of a trained model."""
@@ -160,8 +206,6 @@ class _Run:
         self.monitor.line(
             f"starting from {model.folder}, trained for lambda {model.config['lambda_rd']:g}"
         )
-        # What counts is the model, not where it lies.
-        self.fingerprint["init_from"] = model.config["model_sha256"]
 
     def _remove_leftovers(self) -> None:
         """Delete what an earlier run left in the same folder, and this one may not replace."""
@@ -172,32 +216,35 @@ class _Run:
             for path in folder.glob(pattern):
                 path.unlink()
 
-    def finish(self) -> dict:
-        """Train to the end and export."""
+    def epochs(self, train_list: Path, val_list: Path) -> None:
+        """Train to the last epoch, or until validation no longer improves."""
         trainer, settings = self.trainer, self.settings
-        epoch = trainer.step // settings.steps_per_epoch
-        if not (trainer.history and trainer.stopping.should_stop(epoch)):
-            if settings.warmup_steps >= settings.total_steps:
-                self.monitor.line(
-                    f"warning: the learning rate rises over {settings.warmup_steps} steps "
-                    f"(warmup_steps), and the training has {settings.total_steps}"
+        dataset, self.val_patches = create_train_val_datasets(
+            train_list, val_list, settings, trainer.step
+        )
+        if self.device != "CPU":
+            dataset = dataset.apply(tf.data.experimental.prefetch_to_device("/GPU:0"))
+        if trainer.history and trainer.stopping.should_stop(len(trainer.history)):
+            return
+        if settings.warmup_steps >= settings.total_steps:
+            self.monitor.line(
+                f"warning: the learning rate rises over {settings.warmup_steps} steps "
+                f"(warmup_steps), and the training has {settings.total_steps}"
+            )
+        self.monitor.start(trainer.step, settings.total_steps)
+        if trainer.step == 0:
+            self._log_start()
+        for step, patches in dataset:
+            self._step(step, patches)
+            epoch, rest = divmod(trainer.step, settings.steps_per_epoch)
+            if rest == 0 and self._end_epoch(epoch):
+                return
+            if self.termination.requested:
+                self._checkpoint()
+                raise Interrupted(
+                    f"{self.termination.requested}; checkpoint at step {trainer.step} of "
+                    f"{settings.total_steps}; the same command goes on from there"
                 )
-            self.monitor.start(trainer.step, settings.total_steps)
-            if trainer.step == 0:
-                self._log_start()
-            for step, patches in self.dataset:
-                self._step(step, patches)
-                if trainer.step % settings.steps_per_epoch == 0 and self._end_epoch(
-                    trainer.step // settings.steps_per_epoch
-                ):
-                    break
-                if self.termination.requested:
-                    self._checkpoint()
-                    raise Interrupted(
-                        f"{self.termination.requested}; checkpoint at step {trainer.step} of "
-                        f"{settings.total_steps}; the same command goes on from there"
-                    )
-        return self._export()
 
     def _log_start(self) -> None:
         """Say what the validation has to go by, and how good the model is already."""
@@ -261,7 +308,7 @@ class _Run:
         trainer.stopping.on_epoch_end(epoch, float(val.loss), trainer.weights())
         if epoch in self.options.export_epochs:
             # Before the checkpoint, so that a run that is cut off here exports it again.
-            self._save_model(Path("snapshots", f"epoch-{epoch:06d}"), trainer.current_network())
+            self._save_model(_snapshot(epoch), trainer.current_network())
         self._checkpoint()
         write_table(self.options.save_dir / "history.csv", HISTORY_COLUMNS, trainer.history)
         pairs = []
@@ -314,7 +361,7 @@ class _Run:
             self.options.save_dir / folder, network, settings.lambda_rd, settings.seed
         )
 
-    def _export(self) -> dict:
+    def export(self) -> dict:
         """Write the best model and what made it; clear the checkpoints if asked to."""
         trainer, options = self.trainer, self.options
         best = trainer.history[trainer.stopping.best_epoch - 1]
@@ -341,5 +388,6 @@ class _Run:
             f"{options.save_dir / 'model'}"
         )
         if not options.keep_checkpoints:
+            finished.keep(options.save_dir, _kept(options))
             self.checkpoints.clear()
         return record

@@ -1,0 +1,84 @@
+"""An equal training is not done twice: its result comes from where it was kept."""
+
+import shutil
+
+import pytest
+from balle2017.files import read_json
+from balle2017.training.finished import FILES, keep, restore
+from helpers import make_picture, run_script
+from PIL import Image
+
+TINY = [
+    *("--patch_size", 32, "--batch_size", 2, "--num_filters", 4, "--threads", 1),
+    *("--epochs", 2, "--steps_per_epoch", 2, "--val_split", 0.4, "--clear_checkpoints"),
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished training whose checkpoints were cleared; its arguments and its folder."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "pictures").mkdir()
+    for seed in range(6):
+        Image.fromarray(make_picture(seed)).save(folder / "pictures" / f"{seed}.png")
+    arguments = ["--data_dir", folder / "pictures", "--save_dir", folder / "out", *TINY]
+    done = run_script("train", *arguments)
+    assert done.returncode == 0, done.stderr
+    return arguments, folder / "out"
+
+
+def outputs(folder):
+    return {name: (folder / name).read_bytes() for name in FILES}
+
+
+def delete(folder):
+    for name in FILES:
+        (folder / name).unlink()
+
+
+def test_deleted_results_of_an_equal_training_come_back(trained):
+    arguments, out = trained
+    before = outputs(out)
+    delete(out)
+    done = run_script("train", *arguments)
+    assert "trained before with these settings, code and images" in done.stdout
+    assert "epoch 1/2" not in done.stdout
+    assert outputs(out) == before
+
+
+@pytest.mark.parametrize("change", [["--seed", 3], ["--no-resume"], ["--export_epochs", 1]])
+def test_another_training_is_done(trained, tmp_path, change):
+    arguments, out = trained
+    shutil.copytree(out, tmp_path / "out")
+    arguments = [tmp_path / "out" if item == out else item for item in arguments]
+    done = run_script("train", *arguments, *change)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 2/2" in done.stdout
+    assert "trained before" not in done.stdout
+
+
+def test_an_equal_training_elsewhere_is_done_once(trained, tmp_path):
+    """What counts is settings, code and images, not where the results go."""
+    _, out = trained
+    record = restore(out / "checkpoints" / "finished", tmp_path, fingerprint(out))
+    assert record == read_json(out / "run.json")
+    assert outputs(tmp_path) == outputs(out)
+
+
+def fingerprint(out):
+    return read_json(out / "run.json")["fingerprint"]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_damaged_copies_are_not_used(trained, tmp_path, name, damage):
+    _, out = trained
+    kept = tmp_path / "finished"
+    keep(out, kept)
+    if damage == "missing":
+        (kept / name).unlink()
+    else:
+        data = (kept / name).read_bytes()
+        (kept / name).write_bytes(data[: len(data) // 2])
+    assert restore(kept, tmp_path / "new", fingerprint(out)) is None
+    assert not (tmp_path / "new").exists()
