@@ -22,6 +22,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from balle2017.results.comparison import compare, draw_sheet
 
     bd = read_bd(args.bd)
+    # Even if there is nothing to draw, the folder is what the workflow waits for.
+    args.out.mkdir(parents=True, exist_ok=True)
     for comparison in compare(args.images, args.evaluation, read_rd(args.rd), bd):
         sheet = args.out / f"{Path(comparison.image).stem}.png"
         draw_sheet(comparison, sheet)

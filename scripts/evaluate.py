@@ -47,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         estimate_bits=codec.estimated_bits,
     )
     (summary,) = run_evaluation(args.images, args.out, [point], keep_reconstructions=True)
-    print(f"{point_text(summary)}; payload and estimate differ by {summary['rate_difference']:.3%}")
+    difference = summary["rate_difference"]
+    text = "" if difference is None else f"; payload and estimate differ by {difference:.3%}"
+    print(point_text(summary) + text)
 
 
 if __name__ == "__main__":

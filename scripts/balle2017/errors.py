@@ -23,6 +23,12 @@ class Interrupted(Exception):  # noqa: N818 - an interruption is not an error
     exit_status = 3
 
 
+class CodecLimitError(Exception):
+    """A codec cannot hold one picture; the message says why."""
+
+    exit_status = 2
+
+
 class DamagedFileError(Exception):
     """A file fails its own checksum or structure; the message says how."""
 

@@ -12,14 +12,18 @@ from balle2017.decibel import ms_ssim_db
 from balle2017.errors import InputError
 from balle2017.files import read_json
 from balle2017.results.metrics import METRICS
-from balle2017.results.tables import IDENTITY, curve_names, curves, is_model, read_frame
+from balle2017.results.tables import (
+    IDENTITY,
+    count_text,
+    curve_names,
+    curves,
+    is_model,
+    lacking,
+    lacking_texts,
+    read_frame,
+)
 
-RD_COLUMNS = [
-    "testset",
-    "codec",
-    "point",
-    "filters",
-    "seed",
+_MEASURES = [
     "bpp",
     "bpp_payload",
     "bpp_estimated",
@@ -27,7 +31,16 @@ RD_COLUMNS = [
     "ms_ssim_rgb_db",
     "encode_s",
     "decode_s",
+]
+RD_COLUMNS = [
+    "testset",
+    "codec",
+    "point",
+    "filters",
+    "seed",
+    *_MEASURES,
     "n_images",
+    "lacking",
     "encoder",
     "note",
 ]
@@ -90,6 +103,9 @@ def collect(folders: list[Path]) -> pd.DataFrame:
     frame = frame.reindex(columns=RD_COLUMNS)
     for column in ("filters", "seed", "n_images"):
         frame[column] = frame[column].astype("Int64")
+    # A column that all points lack has no kind of its own.
+    frame = frame.astype(dict.fromkeys(_MEASURES, float))
+    frame["lacking"] = lacking(frame)
     twice = frame[frame.duplicated(IDENTITY)]
     if len(twice):
         row = twice.iloc[0]
@@ -103,12 +119,14 @@ def collect(folders: list[Path]) -> pd.DataFrame:
 
 
 def read_rd(path: Path) -> pd.DataFrame:
-    """Read rd.csv.
+    """Read rd.csv; that of version 0.1.0 has no column `lacking`, and lacks no image.
 
     Raises:
         InputError: it does not exist, or is another table.
     """
-    return read_frame(path, RD_COLUMNS, "table of results")
+    columns = [column for column in RD_COLUMNS if column != "lacking"]
+    table = read_frame(path, columns, "table of results")
+    return table.assign(lacking=lacking(table))
 
 
 def read_bd(path: Path) -> pd.DataFrame:
@@ -124,7 +142,8 @@ def bd_delta(curve: pd.DataFrame, anchor: pd.DataFrame, metric: str) -> dict[str
     """Return the Bjøntegaard deltas of a curve against an anchor.
 
     Piecewise cubic interpolation (PCHIP) over the range of quality, and of log
-    rate, that both curves cover.
+    rate, that both curves cover. Means are comparable only over the same images: curves of
+    which a point lacks images have no deltas, unless all lack the same.
 
     Returns:
         Columns of bd_rate.csv from bd_rate_percent on; where the deltas cannot be
@@ -142,6 +161,8 @@ def bd_delta(curve: pd.DataFrame, anchor: pd.DataFrame, metric: str) -> dict[str
     }
     if min(len(curve), len(anchor)) < _MIN_POINTS:
         return result | {"reason": f"fewer than {_MIN_POINTS} points"}
+    if pd.concat([lacking(curve), lacking(anchor)]).nunique() > 1:
+        return result | {"reason": "means over other images"}
     sorted_pair = [frame.sort_values("bpp") for frame in (anchor, curve)]
     rates = [frame["bpp"].to_numpy() for frame in sorted_pair]
     qualities = [frame[metric].to_numpy(float) for frame in sorted_pair]
@@ -192,18 +213,21 @@ def summary_text(rd: pd.DataFrame, bd: pd.DataFrame) -> str:
     lines = []
     varied = [column for column in ("filters", "seed") if rd[column].nunique() > 1]
     for testset, frame in rd.groupby("testset", sort=True):
-        count = int(frame["n_images"].max())
-        lines.append(f"{testset}, means over {count} images, rate from file sizes")
+        lines.append(f"{testset}, means over {count_text(frame)} images, rate from file sizes")
         heads = "".join(f"{column:>9}" for column in varied)
         lines.append(f"  {'codec':<15}{'point':>8}{heads}{'bpp':>9}{'PSNR dB':>9}{'MS-SSIM':>9}")
         for _, row in frame.iterrows():
-            similarity = "" if pd.isna(row["ms_ssim_rgb"]) else f"{row['ms_ssim_rgb']:.4f}"
+            rate, quality, similarity = (
+                "" if pd.isna(row[column]) else f"{row[column]:.{digits}f}"
+                for column, digits in (("bpp", 4), ("psnr_rgb", 2), ("ms_ssim_rgb", 4))
+            )
             cells = ("" if pd.isna(row[column]) else row[column] for column in varied)
             identity = "".join(f"{cell:>9}" for cell in cells)
             lines.append(
-                f"  {row['codec']:<15}{row['point']:>8g}{identity}{row['bpp']:>9.4f}"
-                f"{row['psnr_rgb']:>9.2f}{similarity:>9}"
+                f"  {row['codec']:<15}{row['point']:>8g}{identity}"
+                f"{rate:>9}{quality:>9}{similarity:>9}"
             )
+        lines += [f"  {name} {text}" for _, name, text in lacking_texts(frame)]
         for _, row in bd[(bd["testset"] == testset) & (bd["metric"] == "psnr_rgb")].iterrows():
             if row["anchor"] == "jpeg" and is_model(row["codec"]):
                 lines.append(f"  BD-rate of {row['codec']} against jpeg, PSNR: {bd_text(row)}")

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.ndimage import uniform_filter
 
 from balle2017.data.images import list_images, read_image
-from balle2017.errors import InputError
+from balle2017.errors import CodecLimitError, InputError
 from balle2017.files import atomic_path
 from balle2017.results.aggregation import collect
 from balle2017.results.conventional import CODECS, ImageCodec
@@ -34,14 +34,18 @@ class Panel:
         title: the codec's name.
         pixels: uint8 [height, width, 3].
         size: bytes of the file; none for the original.
+        problem: why the codec has no file of this picture, and shows white instead.
     """
 
     title: str
     pixels: np.ndarray
     size: int | None = None
+    problem: str = ""
 
     def caption(self, original: np.ndarray) -> str:
-        """Return name, size, rate and PSNR."""
+        """Return name, size, rate and PSNR, or why there is no picture."""
+        if self.problem:
+            return f"{self.title}\n{self.problem}"
         if self.size is None:
             return self.title
         rate = 8 * self.size / original[:, :, 0].size
@@ -53,6 +57,9 @@ def code_at_size(codec: ImageCodec, pixels: np.ndarray, size: int) -> bytes:
     """Return the file at the whole quality whose size is nearest to `size` bytes.
 
     Sizes are taken to rise with quality.
+
+    Raises:
+        CodecLimitError: the codec cannot hold the picture.
     """
     low, high = (round(bound) for bound in codec.bounds)
     while high - low > 1:
@@ -87,13 +94,24 @@ def choose_crop(pixels: np.ndarray) -> tuple[slice, slice]:
     )
 
 
+def _panel(name: str, original: np.ndarray, size: int) -> Panel:
+    """Return the picture as a codec of `CODECS` gives it at about `size` bytes."""
+    codec, title = CODECS[name], curve_label(name)
+    try:
+        data = code_at_size(codec, original, size)
+        return Panel(title, codec.decode(data), len(data))
+    except CodecLimitError as error:
+        return Panel(title, np.full_like(original, 255), problem=f"not coded, {error}")
+
+
 def choose_images(bd: pd.DataFrame, curve: str, available: list[str]) -> list[str]:
     """Return the images on which a model gains most, median and least against JPEG.
 
     Args:
         bd: bd_rate_per_image.csv.
         curve: the model's name there.
-        available: names to take, the first three, where the table ranks none of them.
+        available: names to take, the first three, where the table ranks none of them; at
+            least one.
     """
     ours = bd[(bd["codec"] == curve) & (bd["metric"] == "psnr_rgb") & bd["image"].isin(available)]
     ranked = ours.dropna(subset=["bd_rate_percent"]).sort_values("bd_rate_percent")["image"]
@@ -127,7 +145,7 @@ def _find_curve(rd: pd.DataFrame, evaluation: Path) -> str:
 def compare(
     images: Path, evaluation: Path, rd: pd.DataFrame, bd: pd.DataFrame
 ) -> Iterator[Comparison]:
-    """Yield the pictures to show of one model.
+    """Yield the pictures to show of one model; none if it could code none.
 
     Args:
         images: folder of the original pictures.
@@ -144,16 +162,14 @@ def compare(
     sizes = dict(zip(table["image"], table["bytes"], strict=True))
     if missing := sorted(set(sizes) - set(originals)):
         raise InputError(f"{images} lacks {', '.join(missing)}")
-    for name in choose_images(bd, curve, list(sizes)):
+    sizes = {name: int(size) for name, size in sizes.items() if not pd.isna(size)}
+    for name in choose_images(bd, curve, list(sizes)) if sizes else []:
         original = read_image(originals[name])
-        size = int(sizes[name])
+        size = sizes[name]
         stem = Path(name).stem
         decoded = read_image(evaluation / "reconstructions" / f"{stem}.png")
         panels = [Panel(curve_label(curve), decoded, size)]
-        for other in OTHERS:
-            codec = CODECS[other]
-            data = code_at_size(codec, original, size)
-            panels.append(Panel(curve_label(other), codec.decode(data), len(data)))
+        panels += [_panel(other, original, size) for other in OTHERS]
         yield Comparison(name, original, panels)
 
 

@@ -1,14 +1,40 @@
 """The conventional codecs we compare with, each with its settings spelt out."""
 
+import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image, features
+from PIL import Image, ImageFile, features
 
-from balle2017.errors import InputError
+from balle2017.errors import CodecLimitError, InputError
+
+
+@contextlib.contextmanager
+def _room_for(pixels: np.ndarray) -> Iterator[None]:
+    """Let Pillow's encoders write any file of a picture in one piece.
+
+    With optimized tables libjpeg does so, and Pillow's own guess is too small for noise, and
+    for pictures of a few rows, which are padded to blocks of 16.
+    """
+    height, width, channels = pixels.shape
+    usual = ImageFile.MAXBLOCK
+    ImageFile.MAXBLOCK = max(usual, 2 * channels * (height + 16) * (width + 16))
+    try:
+        yield
+    finally:
+        ImageFile.MAXBLOCK = usual
+
+
+@contextlib.contextmanager
+def _limits(what: str) -> Iterator[None]:
+    """Say of an encoder's or decoder's error that it is the picture's that the codec lacks."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CodecLimitError(f"{what}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -22,6 +48,7 @@ class ImageCodec:
         quality: turns a quality number into the encoder's argument.
         options: the other arguments of the encoder.
         bounds: lowest and highest quality.
+        max_side: the longest side that encoder and decoder take, in pixels; None: any.
     """
 
     format: str
@@ -30,17 +57,32 @@ class ImageCodec:
     bounds: tuple[float, float]
     quality: Callable[[float], dict[str, Any]]
     options: dict[str, Any] = field(default_factory=dict)
+    max_side: int | None = None
 
     def encode(self, pixels: np.ndarray, quality: float) -> bytes:
-        """Return the compressed file of uint8 pixels [height, width, 3]."""
+        """Return the compressed file of uint8 pixels [height, width, 3].
+
+        Raises:
+            CodecLimitError: the format, or its encoder, cannot hold this picture.
+        """
+        if self.max_side is not None and max(pixels.shape) > self.max_side:
+            raise CodecLimitError(f"{self.format} has at most {self.max_side} pixels a side")
         buffer = io.BytesIO()
         arguments = self.options | self.quality(quality)
-        Image.fromarray(pixels).save(buffer, self.format, **arguments)
+        with _limits(f"the {self.format} encoder fails"), _room_for(pixels):
+            Image.fromarray(pixels).save(buffer, self.format, **arguments)
         return buffer.getvalue()
 
     def decode(self, data: bytes) -> np.ndarray:
-        """Return the picture of a compressed file, uint8 [height, width, 3]."""
-        with Image.open(io.BytesIO(data)) as image:
+        """Return the picture of a compressed file, uint8 [height, width, 3].
+
+        Raises:
+            CodecLimitError: the decoder does not take it.
+        """
+        with (
+            _limits(f"the {self.format} decoder fails"),
+            Image.open(io.BytesIO(data)) as image,
+        ):
             return np.array(image.convert("RGB"))
 
     def describe(self) -> str:
@@ -65,9 +107,17 @@ def _jpeg2000(**options: Any) -> ImageCodec:
 
 def _jpeg(**options: Any) -> ImageCodec:
     return ImageCodec(
-        "JPEG", ".jpg", "jpg", (1, 95), lambda q: {"quality": round(q)}, options=options
+        "JPEG",
+        ".jpg",
+        "jpg",
+        (1, 95),
+        lambda q: {"quality": round(q)},
+        options=options,
+        max_side=65500,
     )
 
+
+WEBP_MAX_SIDE = 16383
 
 #: By the name that the tables use. For jpeg2000 the quality is the rate in bits per
 #: pixel that the encoder aims at; for the others it is the usual 1 to 100. Those called
@@ -79,10 +129,23 @@ CODECS = {
     "jpeg2000": _jpeg2000(irreversible=True),
     "jpeg2000_plain": _jpeg2000(irreversible=False),
     "webp": ImageCodec(
-        "WEBP", ".webp", "webp", (0, 100), lambda q: {"quality": q}, options={"method": 6}
+        "WEBP",
+        ".webp",
+        "webp",
+        (0, 100),
+        lambda q: {"quality": q},
+        options={"method": 6},
+        max_side=WEBP_MAX_SIDE,
     ),
     "avif": ImageCodec(
-        "AVIF", ".avif", "avif", (0, 100), lambda q: {"quality": round(q)}, options={"speed": 6}
+        "AVIF",
+        ".avif",
+        "avif",
+        (0, 100),
+        lambda q: {"quality": round(q)},
+        options={"speed": 6},
+        # The encoder takes 65536, libavif decodes no more than this.
+        max_side=32768,
     ),
 }
 

@@ -9,7 +9,7 @@ from balle2017.errors import InputError
 from balle2017.names import MODEL_CODEC
 from balle2017.results.published import LABELS as PUBLISHED_LABELS
 from balle2017.results.style import AXES, curve_label, curve_styles, save_figure
-from balle2017.results.tables import curve_names, is_model
+from balle2017.results.tables import count_text, curve_names, is_model, lacking
 
 #: Published curves to draw, with their dashes: those of codecs that are not measured here.
 _PUBLISHED = {"factorized_prior": "--", "hyperprior": ":", "bpg444": "-."}
@@ -34,9 +34,13 @@ def choose_testset(table: pd.DataFrame, testset: str | None) -> pd.DataFrame:
 
 
 def rate_limit(table: pd.DataFrame) -> float:
-    """Return the default right end of the rate axis: 1.15 times the model's largest rate."""
+    """Return the default right end of the rate axis: 1.15 times the model's largest rate.
+
+    Where the model has none it is that of the other codecs, and 1 where they have none either.
+    """
+    table = table.dropna(subset=["bpp"])
     ours = table[table["codec"] == MODEL_CODEC]
-    return 1.15 * (ours if len(ours) else table)["bpp"].max()
+    return 1.15 * (ours if len(ours) else table)["bpp"].max() if len(table) else 1.0
 
 
 def plot_rd(
@@ -56,14 +60,18 @@ def plot_rd(
         published: curves of others on the same test set, as `read_published` returns them.
 
     Raises:
-        InputError: see `choose_testset`; or no point has so small a rate.
+        InputError: see `choose_testset`; or no point has so small a rate, or any.
     """
     rd = choose_testset(rd, testset)
+    if rd["bpp"].isna().all():
+        raise InputError("no codec could code any test image; per_image.csv says why")
     names = curve_names(rd)
     max_bpp = max_bpp or rate_limit(rd)
     if not (rd["bpp"] <= max_bpp).any():
         raise InputError(f"no point has a rate of {max_bpp} bits per pixel or less; raise max_bpp")
     metrics = [metric for metric in AXES if rd[rd["bpp"] <= max_bpp][metric].notna().any()]
+    # Without any error no PSNR is finite, and a panel without points shows that.
+    metrics = metrics or ["psnr_rgb"]
     figure, axes = plt.subplots(
         1, len(metrics), figsize=(5.2 * len(metrics), 4.8), squeeze=False, layout="constrained"
     )
@@ -72,16 +80,17 @@ def plot_rd(
         if published is not None:
             _draw_published(axis, published, metric)
         visible = rd.loc[rd["bpp"] <= max_bpp, metric].dropna()
-        margin = 0.06 * (visible.max() - visible.min()) or 1
         axis.set_xlim(0, max_bpp)
-        axis.set_ylim(visible.min() - margin, visible.max() + margin)
+        if len(visible):
+            margin = 0.06 * (visible.max() - visible.min()) or 1
+            axis.set_ylim(visible.min() - margin, visible.max() + margin)
         axis.set_xlabel("Rate (bits per pixel, from file sizes)")
         axis.set_ylabel(AXES[metric])
         axis.grid(alpha=0.3)
     handles, labels = axes[0][0].get_legend_handles_labels()
     columns = min(4, len(labels))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
-    figure.suptitle(f"{rd['testset'].iloc[0]}: mean of {int(rd['n_images'].max())} images")
+    figure.suptitle(f"{rd['testset'].iloc[0]}: mean of {count_text(rd)} images")
     save_figure(figure, out / "rd_curve")
 
 
@@ -89,6 +98,7 @@ def _draw_curves(axis: plt.Axes, table: pd.DataFrame, names: pd.Series, metric: 
     for name, (colour, marker) in curve_styles(names).items():
         curve = table[(names == name) & table[metric].notna()].sort_values("bpp")
         ours = is_model(name)
+        fewer = (lacking(curve) != "").any()
         axis.plot(
             curve["bpp"],
             curve[metric],
@@ -97,7 +107,7 @@ def _draw_curves(axis: plt.Axes, table: pd.DataFrame, names: pd.Series, metric: 
             markersize=6 if ours else 4,
             linewidth=2.2 if ours else 1.2,
             zorder=3 if ours else 2,
-            label=curve_label(name),
+            label=curve_label(name) + (" (lacks images)" if fewer else ""),
         )
 
 

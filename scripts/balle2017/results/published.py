@@ -8,7 +8,7 @@ import pandas as pd
 
 from balle2017.decibel import ms_ssim_db
 from balle2017.results.aggregation import BD_COLUMNS, BD_METRICS, bd_delta, bd_text
-from balle2017.results.tables import curves, is_model, read_frame
+from balle2017.results.tables import curves, is_model, lacking, read_frame
 
 #: What the figure calls them.
 LABELS = {
@@ -78,7 +78,7 @@ def calibrate(rd: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
             continue
         reference = published[published["curve"] == COUNTERPARTS[codec]].sort_values("bpp")
         for metric in BD_METRICS:
-            points = measured.dropna(subset=[metric])
+            points = measured[lacking(measured) == ""].dropna(subset=[metric])
             points = points[points["bpp"].between(reference["bpp"].min(), reference["bpp"].max())]
             if points.empty:
                 continue

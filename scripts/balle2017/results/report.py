@@ -15,23 +15,24 @@ import pandas as pd
 from PIL import Image
 
 from balle2017.results.comparison import Comparison
+from balle2017.results.conventional import WEBP_MAX_SIDE
 from balle2017.results.plotting import rate_limit
 from balle2017.results.published import LABELS as PUBLISHED_LABELS
 from balle2017.results.style import AXES, curve_label, curve_styles
-from balle2017.results.tables import curve_names, is_model
+from balle2017.results.tables import count_text, curve_names, is_model, lacking_texts
 
 _GREY = "#777777"
 
 
 def summary_sentences(rd: pd.DataFrame, bd: pd.DataFrame) -> list[str]:
-    """Return the result in words: a sentence for each model, and one for each
-    comparison that cannot be made.
+    """Return the result in words: a sentence for each model, one for each comparison
+    that cannot be made, and one for each curve that lacks images.
 
     Args:
         rd: the table rd.csv.
         bd: bd_rate.csv, perhaps followed by bd_rate_published.csv.
     """
-    counts = rd.groupby("testset")["n_images"].max()
+    names = curve_names(rd)
     labels = {anchor: curve_label(anchor) for anchor in bd["anchor"].unique()} | PUBLISHED_LABELS
     sentences = []
     ours = bd[(bd["metric"] == "psnr_rgb") & bd["codec"].map(is_model).astype(bool)]
@@ -44,7 +45,8 @@ def summary_sentences(rd: pd.DataFrame, bd: pd.DataFrame) -> list[str]:
             f"bits than {labels[row.anchor]}"
             for row in known.itertuples()
         ]
-        start = f"On {counts[testset]} images ({testset}), {curve_label(codec)}, "
+        count = count_text(rd[(rd["testset"] == testset) & (names == codec)])
+        start = f"On {count} images ({testset}), {curve_label(codec)}, "
         if amounts:
             span = f"{known['overlap_low'].min():.1f} and {known['overlap_high'].max():.1f} dB"
             sentences.append(f"{start}needs, at equal PSNR between {span}, {'; '.join(amounts)}.")
@@ -52,6 +54,10 @@ def summary_sentences(rd: pd.DataFrame, bd: pd.DataFrame) -> list[str]:
             f"{start}cannot be compared with {labels[row.anchor]}: {row.reason}."
             for row in rows[rows["bd_rate_percent"].isna()].itertuples()
         ]
+    sentences += [
+        f"On {testset}, {curve_label(codec)} {text}; per_image.csv says why."
+        for testset, codec, text in lacking_texts(rd)
+    ]
     return sentences
 
 
@@ -122,8 +128,9 @@ def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
 def _data_uri(pixels: np.ndarray) -> str:
     """Return a picture, unaltered, as the address of itself."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    kind = "png" if max(pixels.shape) > WEBP_MAX_SIDE else "webp"
+    Image.fromarray(pixels).save(buffer, kind, lossless=True)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def comparison_data(comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from balle2017.files import write_bytes
 from balle2017.names import MODEL_CODEC
 
 #: Whole numbers that some rows lack.
-_WHOLE = ("filters", "seed", "n_images")
+_WHOLE = ("filters", "seed", "n_images", "bytes")
 #: Columns of text. A test set may be called null, NA, True, 1e5 or 007.
 _TEXT = (
     "testset",
@@ -22,6 +22,7 @@ _TEXT = (
     "decoded_sha256",
     "encoder",
     "note",
+    "lacking",
     "anchor",
     "metric",
     "reason",
@@ -113,3 +114,28 @@ def curves(rd: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
         names = curve_names(frame)
         for name in names.unique():
             yield testset, name, frame[names == name]
+
+
+def count_text(rd: pd.DataFrame) -> str:
+    """Return how many images the means of a table are over: "24", or "22 to 24"."""
+    counts = rd.loc[rd["n_images"].fillna(0) > 0, "n_images"]
+    low, high = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)
+    return f"{high}" if low == high else f"{low} to {high}"
+
+
+def lacking(table: pd.DataFrame) -> pd.Series:
+    """Return the images that the means of each row lack; "" where the table names none.
+
+    Tables of version 0.1.0, and those of published curves, have no such column.
+    """
+    if "lacking" not in table:
+        return pd.Series("", table.index)
+    return table["lacking"].fillna("")
+
+
+def lacking_texts(rd: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
+    """Yield test set and name of each curve that lacks images, and in words which and where."""
+    for testset, name, curve in curves(rd):
+        points = curve.groupby(lacking(curve))["point"].size().drop("", errors="ignore")
+        for images, count in points.items():
+            yield testset, name, f"lacks {images} at {count} of its {len(curve)} points"
