@@ -1,6 +1,7 @@
 """What several tests share: real images, a folder of small pictures, a small model."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -88,4 +89,15 @@ def small_model(tensorflow, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tensorflow.keras.utils.set_random_seed(7)
     network = Balle2017FactorizedPrior(8, latent_gain=20)
     save_model(folder, network, lambda_rd=0.01, seed=7)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def adapted_model(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the small model with an adaptation of its entropy coder."""
+    from balle2017.model.fitting import adapt_model
+
+    folder = tmp_path_factory.mktemp("adapted") / "model"
+    shutil.copytree(small_model, folder)
+    adapt_model(folder, [make_picture(seed, 160, 200) for seed in range(8)])
     return folder

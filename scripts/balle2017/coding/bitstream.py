@@ -4,8 +4,9 @@ All numbers are big-endian.
 
 offset  bytes  content
 0       3      magic, "B17"
-3       1      format version, 1
-4       8      model id: the first 8 bytes of the model's SHA-256
+3       1      format version: 1, coded with the static prior, or 2, with the adaptive coder
+4       8      model id: the first 8 bytes of the model's SHA-256, in version 1 without
+               the adaptation
 12      2      picture width in pixels
 14      2      picture height in pixels
 16      2      latent height
@@ -25,7 +26,8 @@ from dataclasses import dataclass
 from balle2017.errors import DamagedFileError
 
 MAGIC = b"B17"
-VERSION = 1
+#: The payload's entropy coder: the static prior's tables, or those that adapt.
+STATIC, ADAPTIVE = 1, 2
 _FIELDS = struct.Struct(">3sB8sHHHHHI")
 _CHECK_BYTES = 6
 HEADER_BYTES = _FIELDS.size + _CHECK_BYTES
@@ -39,11 +41,13 @@ class Bitstream:
     """Content of one compressed file.
 
     Attributes:
-        model_id: 8 bytes, `TrainedModel.model_id` of the encoder's model.
+        model_id: 8 bytes, `TrainedModel.model_id` of the encoder's model, or in
+            version 2 its `adaptive_id`.
         width: picture width in pixels.
         height: picture height in pixels.
         latent_shape: height, width and channels of the latents.
         payload: range-coded latents.
+        version: `STATIC` or `ADAPTIVE`.
     """
 
     model_id: bytes
@@ -51,6 +55,7 @@ class Bitstream:
     height: int
     latent_shape: tuple[int, int, int]
     payload: bytes
+    version: int = STATIC
 
     def to_bytes(self) -> bytes:
         """Return the file's bytes.
@@ -62,7 +67,7 @@ class Bitstream:
             raise ValueError(f"{self.width}x{self.height}: sides must be 1 to {MAX_SIDE} pixels")
         fields = _FIELDS.pack(
             MAGIC,
-            VERSION,
+            self.version,
             self.model_id,
             self.width,
             self.height,
@@ -87,14 +92,16 @@ class Bitstream:
         _, version, model_id, width, height, rows, columns, channels, length = _FIELDS.unpack(
             fields
         )
-        if version != VERSION:
-            raise DamagedFileError(f"format version {version}, this program reads {VERSION}")
+        if version not in (STATIC, ADAPTIVE):
+            raise DamagedFileError(
+                f"format version {version}, this program reads {STATIC} and {ADAPTIVE}"
+            )
         if len(payload) != length:
             problem = "cut short" if len(payload) < length else "longer than its header says"
             raise DamagedFileError(f"{problem}: {len(payload)} bytes of payload, not {length}")
         if _checksum(fields, payload) != data[_FIELDS.size : HEADER_BYTES]:
             raise DamagedFileError("damaged: the content does not match its checksum")
-        return cls(model_id, width, height, (rows, columns, channels), payload)
+        return cls(model_id, width, height, (rows, columns, channels), payload, version)
 
 
 def _checksum(fields: bytes, payload: bytes) -> bytes:

@@ -14,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from balle2017.coding.bitstream import MAX_SIDE, Bitstream
+from balle2017.coding.adaptive import AdaptiveCoder
+from balle2017.coding.bitstream import ADAPTIVE, MAX_SIDE, STATIC, Bitstream
 from balle2017.coding.code_length import END_OF_STREAM_BITS, CodeLengths
 from balle2017.coding.tiles import Span, split_plane
 from balle2017.data.images import MAX_PIXELS
@@ -46,7 +47,13 @@ class Encoded(NamedTuple):
 
 
 class Codec:
-    """A trained model, ready to code."""
+    """A trained model, ready to code.
+
+    Attributes:
+        model: the model.
+        adapts: it has an adaptation, so files are coded with it (format version 2)
+            wherever that is shorter than with the static prior (version 1).
+    """
 
     def __init__(self, model: Path, threads: int = 1):
         """Load the model in folder `model` (or in its subfolder model/).
@@ -65,7 +72,12 @@ class Codec:
         tables = self.model.tables
         self._offset = tables["quantization_offset"]
         self._code_lengths = CodeLengths(tables["cdf"], tables["cdf_offset"])
-        self._fewest_bits = float(self._code_lengths.fewest().sum())
+        adaptation = self.model.adaptation
+        self.adapts = adaptation is not None
+        self._adaptive = AdaptiveCoder(adaptation) if adaptation is not None else None
+        self._fewest_bits = {STATIC: float(self._code_lengths.fewest().sum())}
+        if self._adaptive is not None:
+            self._fewest_bits[ADAPTIVE] = self._channels * self._adaptive.fewest_bits
         self._coder = tfc.ContinuousBatchedEntropyModel(
             prior_shape=(self._channels,),
             coding_rank=3,
@@ -119,8 +131,13 @@ class Codec:
         self._for_tiles(shape, analyze)
         return latents
 
-    def encode(self, pixels: np.ndarray) -> Encoded:
+    def encode(self, pixels: np.ndarray, adaptive: bool = True) -> Encoded:
         """Return the compressed file for uint8 pixels [height, width, 3], and what it holds.
+
+        Args:
+            pixels: the picture.
+            adaptive: use the adaptive coder if the model has one and it takes fewer bytes;
+                the file's version tells.
 
         Raises:
             BadImageError, WorkError: see `latents`.
@@ -130,14 +147,21 @@ class Codec:
         height, width, _ = pixels.shape
         _, rows, columns, channels = latents.shape
         shape = rows, columns, channels
-        data = Bitstream(self.model.model_id, width, height, shape, payload).to_bytes()
+        stream = Bitstream(self.model.model_id, width, height, shape, payload)
         # In place: large pictures have gigabytes of latents.
         latents -= self._offset
-        return Encoded(data, np.rint(latents[0], out=latents[0]).astype(np.int32))
+        integers = np.rint(latents[0], out=latents[0]).astype(np.int32)
+        del latents
+        if adaptive and self._adaptive is not None:
+            payload = self._adaptive.encode(integers)
+            if len(payload) < len(stream.payload):
+                model_id = self.model.adaptive_id
+                stream = Bitstream(model_id, width, height, shape, payload, ADAPTIVE)
+        return Encoded(stream.to_bytes(), integers)
 
-    def compress(self, pixels: np.ndarray) -> bytes:
+    def compress(self, pixels: np.ndarray, adaptive: bool = True) -> bytes:
         """Return the compressed file alone; see `encode`."""
-        return self.encode(pixels).data
+        return self.encode(pixels, adaptive).data
 
     def decompress(self, data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """Return the picture of a compressed file, uint8 [height, width, 3].
@@ -147,7 +171,8 @@ class Codec:
             WorkError: the pixels are not finite: the model is broken.
         """
         stream = Bitstream.from_bytes(data)
-        if stream.model_id != self.model.model_id:
+        adaptive = stream.version == ADAPTIVE and self._adaptive is not None
+        if stream.model_id != (self.model.adaptive_id if adaptive else self.model.model_id):
             beside = model_beside(self.model.folder, stream.model_id)
             other = stream.model_id.hex() if beside is None else beside
             raise DamagedFileError(f"made by another model ({other}), not by {self.model.folder}")
@@ -158,18 +183,19 @@ class Codec:
         rows, columns = latent_shape(stream.height, stream.width)
         if stream.latent_shape != (rows, columns, self._channels):
             raise DamagedFileError(f"latent shape {stream.latent_shape} does not fit the picture")
+        if stream.version not in self._fewest_bits:
+            raise DamagedFileError(f"format version 2, but {self.model.folder} has no adaptation")
         # Or a few bytes of a stranger would cost the time of the largest picture.
-        fewest = self._fewest_bits * rows * columns - 4 * END_OF_STREAM_BITS
+        fewest = self._fewest_bits[stream.version] * rows * columns - 4 * END_OF_STREAM_BITS
         if 8 * len(stream.payload) < fewest:
             raise DamagedFileError(
                 f"{len(stream.payload)} bytes of payload are too few for "
                 f"{stream.width}x{stream.height} pixels"
             )
         try:
-            latents = self._coder.decompress(tf.constant([stream.payload]), (rows, columns))
+            latents = self._decode(stream)
         except tf.errors.OpError as error:
             raise DamagedFileError(f"the payload does not decode: {error.message}") from None
-        latents = latents.numpy()
         # One more than `latents` lets pass, for rounding.
         if (np.abs(latents) > MAX_LATENT + 1).any():
             raise DamagedFileError(f"the payload holds latents beyond {MAX_LATENT}")
@@ -187,16 +213,30 @@ class Codec:
         self._for_tiles((rows, columns), synthesize)
         return pixels
 
-    def estimated_bits(self, latents: np.ndarray) -> float:
-        """Return the code length of integer latents by the coding tables, in bits.
+    def _decode(self, stream: Bitstream) -> np.ndarray:
+        """Return the float32 latents [1, h, w, channels] of a file of this model."""
+        rows, columns, _ = stream.latent_shape
+        if stream.version == STATIC or self._adaptive is None:
+            payload = tf.constant([stream.payload])
+            return self._coder.decompress(payload, (rows, columns)).numpy()
+        latents = self._adaptive.decode(stream.payload, rows, columns).astype(np.float32)
+        latents += self._offset
+        return latents[None]
+
+    def estimated_bits(self, latents: np.ndarray, adaptive: bool = True) -> float:
+        """Return the code length of integer latents by the tables that `encode` uses, in bits.
 
         Args:
             latents: as `encode` returns them.
+            adaptive: what `encode` was called with.
         """
         # A channel at a time, for large pictures.
-        return sum(
+        bits = sum(
             self._code_lengths(channel, latents[..., channel]) for channel in range(self._channels)
         )
+        if adaptive and self._adaptive is not None:
+            bits = min(bits, self._adaptive.bits(latents))
+        return bits
 
     def check_tables(self) -> float:
         """Return the share of the rate that the tables cost beyond the prior's entropy.

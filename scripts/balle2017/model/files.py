@@ -1,6 +1,6 @@
 """A trained model on disk: `config.json` and `model.safetensors`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +8,17 @@ import tensorflow as tf
 
 from balle2017.errors import DamagedFileError, InputError
 from balle2017.files import write_json
+from balle2017.model.adaptation import Adaptation
 from balle2017.model.check import FORMAT, check_model, check_size
 from balle2017.model.find import find_model, read_config
 from balle2017.model.network import Balle2017FactorizedPrior
 from balle2017.model.packing import pack_weights, unpack_weights
-from balle2017.model.tensors import load_tensors, save_tensors
+from balle2017.model.tensors import load_tensors, save_tensors, tensors_sha256
 
 # Tables of the range coder are stored beside the weights as coding/NAME.
 _TABLES = "coding/"
+# The adaptation lies beside them as adaptive/NAME, if there is one.
+_ADAPTIVE = "adaptive/"
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,11 @@ class TrainedModel:
     Attributes:
         network: float32 transforms and prior with the trained weights.
         tables: `FactorizedPrior.coding_tables()` of the export.
-        model_id: 8 bytes that name weights and tables; every bitstream carries them.
+        model_id: 8 bytes that name weights and tables; a bitstream coded with the
+            static prior carries them.
+        adaptation: of the adaptive entropy coder, if it was fitted.
+        adaptive_id: 8 bytes that name all of these; a bitstream coded with the
+            adaptive coder carries them. `model_id`, if there is no adaptation.
         config: content of config.json.
         folder: that holds both files.
     """
@@ -33,6 +40,8 @@ class TrainedModel:
     network: Balle2017FactorizedPrior
     tables: dict[str, np.ndarray]
     model_id: bytes
+    adaptation: Adaptation | None
+    adaptive_id: bytes
     config: dict
     folder: Path
 
@@ -63,25 +72,53 @@ def save_model(folder: Path, network: Balle2017FactorizedPrior, lambda_rd: float
     return digest
 
 
+def save_adaptation(folder: Path, adaptation: Adaptation) -> str:
+    """Give a model an adaptation, in place of the one it may have; return its new SHA-256.
+
+    What is coded with the static prior stays the same, to the byte: `static_sha256` in
+    config.json names what that depends on.
+
+    Args:
+        folder: as `load_model` found it.
+        adaptation: fitted to the model's latents.
+
+    Raises:
+        InputError: see `load_model`.
+    """
+    path = folder / "model.safetensors"
+    arrays, description, _ = _load_arrays(path)
+    _take_adaptive(arrays)
+    static = tensors_sha256(arrays, description)
+    arrays |= {f"{_ADAPTIVE}{name}": value for name, value in adaptation.arrays().items()}
+    digest = save_tensors(path, arrays, description)
+    own = {"model_sha256": digest, "static_sha256": static}
+    write_json(folder / "config.json", read_config(folder) | own)
+    return digest
+
+
 def load_model(folder: Path) -> TrainedModel:
     """Read a model written by `save_model`.
 
     Raises:
-        InputError: no model there, it is damaged or not what `check_model` wants, or it
-            does not fit its config.json.
+        InputError: no model there, it is damaged or not what `check_model` and
+            `Adaptation` want, or it does not fit its config.json.
     """
     folder = find_model(folder)
     config = read_config(folder)
     path = folder / "model.safetensors"
     check_size(path)
-    try:
-        arrays, description, digest = load_tensors(path)
-    except DamagedFileError as error:
-        raise InputError(str(error)) from None
+    arrays, description, digest = _load_arrays(path)
+    adaptive = _take_adaptive(arrays)
     check_model(path, description, arrays)
-    if config != config | description | {"model_sha256": digest}:
-        raise InputError(f"{path} does not belong to the config.json beside it")
     num_filters, num_latents = description["num_filters"], description["num_latents"]
+    names = {"model_sha256": digest}
+    static = digest
+    if adaptive:
+        static = tensors_sha256(arrays, description)
+        names["static_sha256"] = static
+    if config != config | description | names:
+        raise InputError(f"{path} does not belong to the config.json beside it")
+    adaptation = _build_adaptation(adaptive, num_latents, path) if adaptive else None
     network = Balle2017FactorizedPrior(num_filters, num_latents)
     assign_variables(network.named_variables(), unpack_weights(arrays, num_filters), path)
     tables = {
@@ -89,7 +126,36 @@ def load_model(folder: Path) -> TrainedModel:
         for name, value in arrays.items()
         if name.startswith(_TABLES)
     }
-    return TrainedModel(network, tables, bytes.fromhex(digest)[:8], config, folder)
+    model_id, adaptive_id = (bytes.fromhex(sha256)[:8] for sha256 in (static, digest))
+    return TrainedModel(network, tables, model_id, adaptation, adaptive_id, config, folder)
+
+
+def _load_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict, str]:
+    try:
+        return load_tensors(path)
+    except DamagedFileError as error:
+        raise InputError(str(error)) from None
+
+
+def _take_adaptive(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Remove the adaptation's arrays from a file's, and return them without their prefix."""
+    names = [name for name in arrays if name.startswith(_ADAPTIVE)]
+    return {name.removeprefix(_ADAPTIVE): arrays.pop(name) for name in names}
+
+
+def _build_adaptation(arrays: dict[str, np.ndarray], channels: int, path: Path) -> Adaptation:
+    names = {field.name for field in fields(Adaptation)}
+    if arrays.keys() != names:
+        odd = min(names ^ arrays.keys())
+        problem = "lacks" if odd in names else "has an unknown"
+        raise InputError(f"{path} {problem} {_ADAPTIVE}{ascii(odd)[1:-1]}")
+    try:
+        adaptation = Adaptation(**arrays)
+    except ValueError as error:
+        raise InputError(f"{path}: {_ADAPTIVE}{error}") from None
+    if len(adaptation.order) != channels:
+        raise InputError(f"{path}: {_ADAPTIVE}order has not {channels} channels")
+    return adaptation
 
 
 def assign_variables(

@@ -59,13 +59,15 @@ def model_beside(folder: Path, model_id: bytes) -> Path | None:
 
     Args:
         folder: the other model's.
-        model_id: the first bytes of `model_sha256`.
+        model_id: the first bytes of `model_sha256`, or of `static_sha256`.
     """
     parent = folder.parent.parent if folder.name == "model" else folder.parent
     for path in _models_below(parent):
         # What else lies there need not be a model of ours.
         with contextlib.suppress(InputError, OSError):
-            if read_config(path)["model_sha256"].startswith(model_id.hex()):
+            config = read_config(path)
+            names = config["model_sha256"], config.get("static_sha256")
+            if any(str(name).startswith(model_id.hex()) for name in names):
                 return path
     return None
 
