@@ -46,6 +46,8 @@ def test_a_run_leaves_model_history_and_record(reference):
     config = read_json(out / "model" / "config.json")
     assert record["steps"] == 40
     assert record["model_sha256"] == config["model_sha256"]
+    # Its entropy coder was fitted to the training images.
+    assert config["static_sha256"] != config["model_sha256"]
     assert config["lambda_rd"] == 0.01
     history = read_table(out / "history.csv")
     assert [row["step"] for row in history] == [str(step) for step in range(5, 41, 5)]

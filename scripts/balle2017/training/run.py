@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from balle2017.data.store import ImageStore
 from balle2017.decibel import psnr_db
 from balle2017.errors import DivergedError, InputError, Interrupted
 from balle2017.files import write_json, write_table
 from balle2017.model import runtime
 from balle2017.model.files import TrainedModel, load_model, save_model
 from balle2017.model.find import nearest_model
+from balle2017.model.fitting import adapt_model, some_of
 from balle2017.model.network import Balle2017FactorizedPrior
 from balle2017.training import finished
 from balle2017.training.callbacks import ImageLoggingCallback, KeepLastNCheckpoints
@@ -102,7 +104,7 @@ def train(
         run = _Run(settings, options, device, policy, fingerprint, monitor, termination)
         run.begin(start)
         run.epochs(train_list, val_list)
-        return run.export()
+        return run.export(train_list)
 
 
 def _starting_model(settings: TrainingSettings) -> TrainedModel | None:
@@ -361,12 +363,19 @@ class _Run:
             self.options.save_dir / folder, network, settings.lambda_rd, settings.seed
         )
 
-    def export(self) -> dict:
-        """Write the best model and what made it; clear the checkpoints if asked to."""
+    def export(self, train_list: Path) -> dict:
+        """Write the best model and what made it; clear the checkpoints if asked to.
+
+        Args:
+            train_list: of the images that the entropy coder is fitted to.
+        """
         trainer, options = self.trainer, self.options
         best = trainer.history[trainer.stopping.best_epoch - 1]
         test = self._test()
-        digest = self._save_model(Path("model"), trainer.best_network())
+        self._save_model(Path("model"), trainer.best_network())
+        store = ImageStore(train_list)
+        pictures = (store[index] for index in some_of(len(store), self.settings.seed))
+        digest = adapt_model(options.save_dir / "model", pictures)
         write_table(options.save_dir / "history.csv", HISTORY_COLUMNS, trainer.history)
         record = {
             "settings": dataclasses.asdict(self.settings),
