@@ -1,5 +1,7 @@
 """Seconds to encode and to decode a picture: ours, CompressAI's model, and Pillow's codecs.
 
+Ours twice: with the static prior, as balle2017, and with the adaptive coder.
+
 Models are loaded and warm, pictures are in memory. Each contender has a process of
 its own; they take turns. CompressAI is installed from PyPI into an environment that is
 thrown away (some gigabytes).
@@ -8,6 +10,7 @@ thrown away (some gigabytes).
 """
 
 import argparse
+import functools
 import json
 import statistics
 import sys
@@ -21,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 #: Qualities of Pillow's codecs, 0.7 to 0.9 bits per pixel on Kodak.
 PILLOW = {"jpeg": 40, "jpeg2000": 0.7, "webp": 55, "avif": 60}
-OURS, COMPRESSAI = "balle2017", "compressai"
+OURS, ADAPTIVE, COMPRESSAI = "balle2017", "adaptive", "compressai"
 COMPRESSAI_ENVIRONMENT = (
     *("uv", "run", "--no-project", "--isolated", "--python", "3.11"),
     *("--with", "compressai==1.2.6", "--with", "torch==2.2.2"),
@@ -34,13 +37,14 @@ def work(args: argparse.Namespace) -> None:
     from balle2017.data.images import list_images, read_image
 
     pictures = [read_image(path) for path in list_images(args.images)]
-    if args.worker == OURS:
+    if args.worker in (OURS, ADAPTIVE):
         from balle2017.coding.codec import Codec
         from balle2017.model import runtime
 
         runtime.configure(1, "cpu", operations=args.threads)
         codec = Codec(args.model, args.threads)
-        encode, decode = codec.compress, codec.decompress
+        encode = functools.partial(codec.compress, adaptive=args.worker == ADAPTIVE)
+        decode = codec.decompress
     else:
         from balle2017.results.conventional import CODECS
 
@@ -83,7 +87,7 @@ def main() -> None:
     if args.worker:
         work(args)
         return
-    workers = {name: Worker(command(name, args)) for name in (OURS, COMPRESSAI, *PILLOW)}
+    workers = {name: Worker(command(name, args)) for name in (OURS, ADAPTIVE, COMPRESSAI, *PILLOW)}
     rounds = [
         {name: json.loads(worker.measure()) for name, worker in workers.items()}
         for _ in range(args.rounds)
