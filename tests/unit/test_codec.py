@@ -104,6 +104,8 @@ def test_tables_of_another_model_are_found(codec, tmp_path):
     arrays, description, _ = load_tensors(model / "model.safetensors")
     # Every entry becomes that of its neighbour.
     arrays["coding/cdf_offset"] = arrays["coding/cdf_offset"] + np.int32(1)
+    # The adaptation belongs to the tables that were.
+    arrays = {name: array for name, array in arrays.items() if "adaptive/" not in name}
     digest = save_tensors(tmp_path / "model.safetensors", arrays, description)
     write_json(
         tmp_path / "config.json", read_json(model / "config.json") | {"model_sha256": digest}

@@ -61,7 +61,7 @@ class AdaptiveCoder:
         """
         for step in self._steps(values):
             index, (channels, predicted) = self._context(step)
-            residual = values[step.where].copy()
+            residual = values[step.where].astype(np.int32)
             residual[channels] -= predicted
             entries, last = residual - self._cdf_offset.take(index), self._last.take(index)
             beyond = (entries < 0) | (entries >= last)
@@ -124,9 +124,9 @@ class AdaptiveCoder:
         return bits
 
     def _in_order(self, latents: np.ndarray) -> np.ndarray:
-        """Return latents as int32 [channels, height, width], channels in coding order."""
+        """Return latents as int16 [channels, height, width], channels in coding order."""
         height, width, channels = latents.shape
-        values = np.empty((channels, height, width), np.int32)
+        values = np.empty((channels, height, width), np.int16)
         # A row at a time, so that large pictures need no second copy.
         for row in range(height):
             values[:, row] = latents[row, :, self._adaptation.order]

@@ -66,7 +66,7 @@ class Step:
         shared: by feature, logarithms int32 [rows, columns] that all its channels share.
         own: logarithms int32 [channels, rows, columns] of the channel's own
             neighbours; none in the first pass.
-        neighbours: the group's values with their neighbours, clipped, int32
+        neighbours: the group's values with their neighbours, clipped, int16
             [channels, height + 2, width + 2].
         reciprocal: int32 [rows, columns], 64 / neighbours of each place; none in the
             first pass.
@@ -109,7 +109,7 @@ def steps(
     """Yield all steps in their order; each step's values must be in place when the next is asked.
 
     Args:
-        values: int32 [channels, height, width], channels in coding order; of each step
+        values: int32 or int16 [channels, height, width], channels in coding order; of each step
             only those of the steps before are read.
         group_sizes, magnitude_weights, expected, logarithms: see `Adaptation`.
     """
@@ -136,7 +136,8 @@ def steps(
             planes[_EARLIER_AROUND] = logarithms[_sum_of_eight(np.pad(earlier, 1)) // around]
             planes[_BEFORE] = logarithms[relative(before, int(expected[group - 1]))]
         weights = magnitude_weights[channels, None, None]
-        signed = np.zeros((stop - channels.start, height + 2, width + 2), np.int32)
+        # Half the size of int32, and four times the largest magnitude fits.
+        signed = np.zeros((stop - channels.start, height + 2, width + 2), np.int16)
         magnitudes = np.zeros_like(signed)
         current = np.zeros((height + 2, width + 2), np.int64)
         for pass_ in passes:
@@ -149,7 +150,7 @@ def steps(
                 near = _around(current, pass_, (height, width)) * reciprocal
                 near = np.minimum(near // int(expected[group]), LOGARITHMS - 1)
                 shared[_GROUP_AROUND] = logarithms[near]
-                own = _around(magnitudes, pass_, (height, width))
+                own = _around(magnitudes, pass_, (height, width)).astype(np.int32)
                 own *= reciprocal
                 own = logarithms.take(np.minimum(own, LOGARITHMS - 1, out=own))
             yield Step(group, pass_, (channels, *places), shared, own, signed, reciprocal)
