@@ -6,6 +6,7 @@ import sys
 import pytest
 from balle2017.closure import PACKAGE, import_closure
 from balle2017.files import write_json
+from balle2017.model.check import FORMAT
 from helpers import ROOT, make_picture, run_script
 from PIL import Image
 
@@ -164,7 +165,7 @@ def test_bad_input_is_one_line(case, tmp_path, picture_folder):
     (tmp_path / "status.csv").write_text("status\naccepted\n")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_text("only text\n")
-    model = {"format": "x", "num_filters": 8, "num_latents": 8, "seed": 1, "model_sha256": "0"}
+    model = {"format": FORMAT, "num_filters": 8, "num_latents": 8, "seed": 1, "model_sha256": "0"}
     write_json(tmp_path / "models" / "a" / "config.json", model)
     arguments = [text.format(tmp=tmp_path, pics=picture_folder) for text in arguments]
     done = run_script(script, *arguments)

@@ -7,6 +7,7 @@ description; a file that does not match is refused.
 
 import hashlib
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,9 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], Any, str]:
         *(safetensors.SafetensorError, KeyError, TypeError, ValueError),
         *(AttributeError, RecursionError, OverflowError),
     ) as error:
-        raise DamagedFileError(f"{path} is damaged or of another kind: {error}") from None
+        # safetensors lists all types it knows where it meets another.
+        problem = textwrap.shorten(str(error), 200)
+        raise DamagedFileError(f"{path} is damaged or of another kind: {problem}") from None
     if actual != digest:
         raise DamagedFileError(f"{path} is damaged: its content does not match its checksum")
     return tensors, description, digest
