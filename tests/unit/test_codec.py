@@ -4,9 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
+import tensorflow_compression as tfc
 from balle2017.coding.bitstream import HEADER_BYTES, Bitstream
 from balle2017.coding.code_length import CodeLengths
 from balle2017.coding.codec import Codec
+from balle2017.coding.static import StaticCoder
 from balle2017.data.images import read_image
 from balle2017.errors import DamagedFileError, WorkError
 from balle2017.files import read_json, write_json
@@ -82,8 +85,10 @@ def test_code_lengths_are_what_the_range_coder_writes(tensorflow):
 
 def test_a_picture_is_analysed_once(codec, monkeypatch, tmp_path):
     calls = []
-    analyze = codec.latents
-    monkeypatch.setattr(codec, "latents", lambda p: calls.append(p.shape) or analyze(p))
+    analyze = codec._analyzed
+    monkeypatch.setattr(
+        codec, "_analyzed", lambda p, *how: calls.append(p.shape) or analyze(p, *how)
+    )
     for seed in range(3):
         Image.fromarray(make_picture(seed, 100, 90 + seed)).save(tmp_path / f"{seed}.png")
     point = CodecPoint(
@@ -201,10 +206,12 @@ def test_absurd_dimensions_are_refused(codec):
 
 def test_latents_beyond_the_bound_are_refused_in_a_sound_file(codec):
     stream = Bitstream.from_bytes(codec.compress(make_picture(5)))
-    latents = np.zeros((1, *stream.latent_shape), np.float32)
-    for value, refused in ((MAX_LATENT, False), (-MAX_LATENT, False), (2 * MAX_LATENT, True)):
-        latents[0, 0, 0, 0] = value
-        payload = codec._coder.compress(latents).numpy()[0]
+    latents = np.zeros(stream.latent_shape, np.int16)
+    tables = codec.model.tables
+    coder = StaticCoder(tables["cdf"], tables["cdf_offset"])
+    for value, refused in ((MAX_LATENT, False), (-MAX_LATENT, False), (2 * MAX_LATENT - 1, True)):
+        latents[0, 0, 0] = value
+        payload = coder.encode(latents)
         data = dataclasses.replace(stream, payload=payload).to_bytes()
         if refused:
             with pytest.raises(DamagedFileError, match=f"latents beyond {MAX_LATENT}"):
@@ -288,3 +295,27 @@ def test_pictures_without_any_error_have_no_mean_psnr(tmp_path):
         "1 of 2 images: no error, PSNR is infinite; "
         "1 of 2 images: no MS-SSIM: a side is under 176 pixels"
     )
+
+
+def test_the_static_coder_writes_what_tensorflow_compression_writes(codec):
+    """Rows in several calls, and values beyond the tables."""
+    tables = codec.model.tables
+    coder = StaticCoder(tables["cdf"], tables["cdf_offset"])
+    theirs = tfc.ContinuousBatchedEntropyModel(
+        prior_shape=(len(tables["cdf_offset"]),),
+        coding_rank=3,
+        compression=True,
+        stateless=True,
+        **tables,
+        bottleneck_dtype=tf.float32,
+    )
+    shape = (150, 7, len(tables["cdf_offset"]))
+    rng = np.random.default_rng(1)
+    latents = np.rint(rng.laplace(0, 3, shape)).astype(np.int16)
+    latents[::40] *= 300
+    payload = coder.encode(latents)
+    floats = latents + tables["quantization_offset"]
+    assert payload == theirs.compress(floats[None]).numpy()[0]
+    decoded = coder.decode(payload, *shape[:2])
+    assert decoded.dtype == np.int16
+    assert (decoded == latents).all()

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
+from balle2017.coding.static import check_range
 from balle2017.errors import DamagedFileError
 from balle2017.model.adaptation import Adaptation, split_tables
 from balle2017.model.check import RANGE_CODER_PRECISION as PRECISION
@@ -73,7 +74,7 @@ class AdaptiveCoder:
         """Return the payload for latents.
 
         Args:
-            latents: int32 [height, width, channels], up to `MAX_LATENT` in magnitude.
+            latents: int16 [height, width, channels], up to `MAX_LATENT` in magnitude.
         """
         handle = tfc.create_range_encoder([], self._cdf)
         for index, entries, numbers in self._entries(self._in_order(latents)):
@@ -85,13 +86,13 @@ class AdaptiveCoder:
         return tfc.entropy_encode_finalize(handle).numpy()
 
     def decode(self, payload: bytes, height: int, width: int) -> np.ndarray:
-        """Return the latents of a payload, int32 [height, width, channels].
+        """Return the latents of a payload, int16 [height, width, channels].
 
         Raises:
             DamagedFileError: no encoder made this payload.
         """
         order = self._adaptation.order
-        values = np.empty((len(order), height, width), np.int32)
+        values = np.empty((len(order), height, width), np.int16)
         handle = tfc.create_range_decoder(payload, self._cdf)
         for step in self._steps(values):
             index, (channels, predicted) = self._context(step)
@@ -106,17 +107,18 @@ class AdaptiveCoder:
                 numbers = (digits.numpy() << _DIGIT_SHIFTS).sum(1, dtype=np.int32)
                 residual[beyond] = (numbers >> 1) ^ -(numbers & 1)
             residual[channels] += predicted
+            check_range(residual)
             values[step.where] = residual
         if not tfc.entropy_decode_finalize(handle):
             raise DamagedFileError("the payload does not decode: it ends elsewhere")
-        latents = np.empty((height, width, len(order)), np.int32)
+        latents = np.empty((height, width, len(order)), np.int16)
         # A row at a time, as in `_in_order`.
         for row in range(height):
             latents[row, :, order] = values[:, row]
         return latents
 
     def bits(self, latents: np.ndarray) -> float:
-        """Return the code length of integer latents, int32 [height, width, channels]."""
+        """Return the code length of integer latents, int16 [height, width, channels]."""
         bits = 0.0
         for index, entries, numbers in self._entries(self._in_order(latents)):
             bits += float(self._bits[self._starts[index] + entries].sum())

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_compression as tfc
 
 from balle2017.coding.adaptive import AdaptiveCoder
 from balle2017.coding.bitstream import ADAPTIVE, MAX_SIDE, STATIC, Bitstream
 from balle2017.coding.code_length import END_OF_STREAM_BITS, CodeLengths
+from balle2017.coding.static import StaticCoder
 from balle2017.coding.tiles import Span, split_plane
 from balle2017.data.images import MAX_PIXELS
 from balle2017.data.reasons import Reason, refuse
@@ -38,7 +38,7 @@ class Encoded(NamedTuple):
 
     Attributes:
         data: the whole file.
-        latents: the integers that it holds, int32 [h, w, channels]: latents less
+        latents: the integers that it holds, int16 [h, w, channels]: latents less
             `quantization_offset`, rounded.
     """
 
@@ -78,14 +78,7 @@ class Codec:
         self._fewest_bits = {STATIC: float(self._code_lengths.fewest().sum())}
         if self._adaptive is not None:
             self._fewest_bits[ADAPTIVE] = self._channels * self._adaptive.fewest_bits
-        self._coder = tfc.ContinuousBatchedEntropyModel(
-            prior_shape=(self._channels,),
-            coding_rank=3,
-            compression=True,
-            stateless=True,
-            **tables,
-            bottleneck_dtype=tf.float32,
-        )
+        self._static = StaticCoder(tables["cdf"], tables["cdf_offset"])
         self._analyze = tf.function(
             self._network.analyze, autograph=False, input_signature=[_IMAGE]
         )
@@ -113,20 +106,30 @@ class Codec:
             BadImageError: a side is too long for the format.
             WorkError: the latents are NaN or beyond `MAX_LATENT`: the model is broken.
         """
+        return self._analyzed(pixels, np.float32, lambda tile: tile)[None]
+
+    def _integers(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the rounded latents as `Encoded` has them; see `latents` for what it raises."""
+        return self._analyzed(pixels, np.int16, lambda tile: np.rint(tile - self._offset))
+
+    def _analyzed(
+        self, pixels: np.ndarray, dtype: type, convert: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Return what `convert` makes of the latents, [h, w, channels], tile by tile."""
         height, width, _ = pixels.shape
         if max(height, width) > MAX_SIDE:
             raise refuse(Reason.LONG_SIDE, width=width, height=height, max_side=MAX_SIDE)
         shape = latent_shape(height, width)
-        latents = np.empty((1, *shape, self._channels), np.float32)
+        latents: np.ndarray = np.empty((*shape, self._channels), dtype)
 
         def analyze(row: Span, column: Span) -> None:
             seen = pixels[None, row.seen(STRIDE), column.seen(STRIDE)]
-            tile = self._analyze(seen).numpy()[:, row.inner(), column.inner()]
+            tile = self._analyze(seen).numpy()[0, row.inner(), column.inner()]
             # The range coder never returns from a NaN, nor from what its escape code
             # cannot hold.
             if not (np.abs(tile) <= MAX_LATENT).all():
                 raise self._broken(f"latents that are NaN or beyond {MAX_LATENT}")
-            latents[:, row.given(), column.given()] = tile
+            latents[row.given(), column.given()] = convert(tile)
 
         self._for_tiles(shape, analyze)
         return latents
@@ -142,22 +145,18 @@ class Codec:
         Raises:
             BadImageError, WorkError: see `latents`.
         """
-        latents = self.latents(pixels)
-        payload = self._coder.compress(latents).numpy()[0]
+        latents = self._integers(pixels)
         height, width, _ = pixels.shape
-        _, rows, columns, channels = latents.shape
+        rows, columns, channels = latents.shape
         shape = rows, columns, channels
+        payload = self._static.encode(latents)
         stream = Bitstream(self.model.model_id, width, height, shape, payload)
-        # In place: large pictures have gigabytes of latents.
-        latents -= self._offset
-        integers = np.rint(latents[0], out=latents[0]).astype(np.int32)
-        del latents
         if adaptive and self._adaptive is not None:
-            payload = self._adaptive.encode(integers)
+            payload = self._adaptive.encode(latents)
             if len(payload) < len(stream.payload):
                 model_id = self.model.adaptive_id
                 stream = Bitstream(model_id, width, height, shape, payload, ADAPTIVE)
-        return Encoded(stream.to_bytes(), integers)
+        return Encoded(stream.to_bytes(), latents)
 
     def compress(self, pixels: np.ndarray, adaptive: bool = True) -> bytes:
         """Return the compressed file alone; see `encode`."""
@@ -196,13 +195,11 @@ class Codec:
             latents = self._decode(stream)
         except tf.errors.OpError as error:
             raise DamagedFileError(f"the payload does not decode: {error.message}") from None
-        # One more than `latents` lets pass, for rounding.
-        if (np.abs(latents) > MAX_LATENT + 1).any():
-            raise DamagedFileError(f"the payload holds latents beyond {MAX_LATENT}")
         pixels = np.empty((stream.height, stream.width, 3), np.uint8)
 
         def synthesize(row: Span, column: Span) -> None:
-            tiles, finite = self._reconstruct(latents[:, row.seen(), column.seen()])
+            seen = latents[row.seen(), column.seen()] + self._offset
+            tiles, finite = self._reconstruct(seen[None])
             if not finite:
                 raise self._broken("pixels that are NaN or infinite")
             tile = tiles.numpy()[0]
@@ -214,14 +211,11 @@ class Codec:
         return pixels
 
     def _decode(self, stream: Bitstream) -> np.ndarray:
-        """Return the float32 latents [1, h, w, channels] of a file of this model."""
+        """Return the latents of a file of this model as `Encoded` has them."""
         rows, columns, _ = stream.latent_shape
-        if stream.version == STATIC or self._adaptive is None:
-            payload = tf.constant([stream.payload])
-            return self._coder.decompress(payload, (rows, columns)).numpy()
-        latents = self._adaptive.decode(stream.payload, rows, columns).astype(np.float32)
-        latents += self._offset
-        return latents[None]
+        coder = self._static if stream.version == STATIC else self._adaptive
+        assert coder is not None, "`decompress` has looked"
+        return coder.decode(stream.payload, rows, columns)
 
     def estimated_bits(self, latents: np.ndarray, adaptive: bool = True) -> float:
         """Return the code length of integer latents by the tables that `encode` uses, in bits.
