@@ -54,6 +54,8 @@ def expected(workflow, models: list[str]) -> list:
     """Train on this machine, without SLURM; return the results and remove them."""
     workflow.run("train")
     found = results(workflow, models)
+    # With the copies of the results that trainings keep.
+    shutil.rmtree(workflow.folder / "work" / "train")
     shutil.rmtree(workflow.folder / "results")
     shutil.rmtree(workflow.folder / "logs")
     return found
