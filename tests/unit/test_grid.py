@@ -28,7 +28,7 @@ def config(fine_tuning=None, **model):
     [
         (
             {"num_filters": {"default": 128, "0.0035": 64}},
-            r"model.num_filters is 64 for lambda 0.0035 and 128 for fine_tuning.base.* the same",
+            r"model.num_filters is 64 for lambda 0.0035 and 128 for 0.013, whose .* the same",
         ),
         (
             {"num_latents": {"default": 96, "0.0483": 192}},
@@ -58,6 +58,34 @@ def test_the_others_start_from_the_base():
     assert models.starting_model(settings, base, FOLDER) is None
 
 
+def test_each_base_has_those_that_start_from_it():
+    """A base for the wide models of high rates, and one for the others."""
+    bases = {"default": 0.013, "0.0483": 0.0483}
+    settings = config({"base_lambda": bases}, num_filters={"default": 128, "0.0483": 192})
+    settings["training"]["init_from"] = None
+    (family,) = models.check_models(settings, FOLDER)
+    starts = [models.starting_model(settings, ModelName.parse(name), FOLDER) for name in family]
+    assert family == ["0.0035-f128-s1", "0.0130-f128-s1", "0.0483-f192-s1"]
+    assert starts == [FOLDER / "0.0130-f128-s1" / "model" / "config.json", None, None]
+
+
+@pytest.mark.parametrize(
+    ("bases", "message"),
+    [
+        (0.5, r"fine_tuning\.base_lambda is 0\.5; it must be one of lambdas"),
+        ({"default": 0.013, "0.0483": 0.5}, r"base_lambda is 0\.5; it must be one of lambdas"),
+        (
+            {"default": 0.013, "0.0130": 0.0483, "0.0483": 0.0483},
+            r"base_lambda is 0\.013 for lambda 0\.0035, but 0\.013 starts from 0\.0483 itself",
+        ),
+        ({"0.0130": 0.013}, r"fine_tuning\.base_lambda has no value for lambda 0\.0035"),
+    ],
+)
+def test_a_base_is_a_lambda_that_starts_from_no_other(bases, message):
+    with pytest.raises(InputError, match=message):
+        models.check_models(config({"base_lambda": bases}), FOLDER)
+
+
 def test_flags_are_those_of_one_model():
     settings = config(num_latents={"default": None, "0.0483": 64})
     flags = models.train_flags(settings, ModelName.parse("0.0483-f128-s2"))
@@ -65,6 +93,17 @@ def test_flags_are_those_of_one_model():
         assert words in f"{flags} "
     assert "init_from" not in flags
     assert "num_latents" not in models.train_flags(settings, ModelName.parse("0.0130-f128-s1"))
+
+
+def test_each_lambda_has_its_own_epochs():
+    settings = config()
+    settings["training"]["epochs"] = {"default": 7, "0.0483": 3}
+    check_config(settings, SCHEMA)
+    assert "--epochs 3 " in models.train_flags(settings, ModelName.parse("0.0483-f128-s1"))
+    assert "--epochs 7 " in models.train_flags(settings, ModelName.parse("0.0130-f128-s1"))
+    del settings["training"]["epochs"]["default"]
+    with pytest.raises(InputError, match=r"training\.epochs has no value for lambda 0\.0035"):
+        models.check_models(settings, FOLDER)
 
 
 def test_a_start_that_is_not_there_names_the_key():

@@ -162,9 +162,6 @@ def check_config(config: dict, schema: dict) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"config: lambdas has {twice} twice; it must be free of repeated values")
-    base = (config.get("fine_tuning") or {}).get("base_lambda")
-    if base is not None and lambda_name(base) not in names:
-        raise InputError(f"config: fine_tuning.base_lambda is {base}; it must be one of lambdas")
     patch = config.get("training", {}).get("patch_size")
     smallest = config.get("data", {}).get("min_size")
     if patch and smallest and smallest < patch:

@@ -10,10 +10,12 @@ from balle2017.names import ModelName, lambda_name, model_families, model_name, 
 from balle2017.pipeline.experiment import flags
 
 
-def is_fine_tuned(config: Mapping[str, Any], lambda_rd: float) -> bool:
-    """Tell whether a model starts from that of the base lambda."""
-    fine_tuning = config["fine_tuning"]
-    return fine_tuning is not None and lambda_rd != fine_tuning["base_lambda"]
+def base_of(config: Mapping[str, Any], lambda_rd: float) -> float | None:
+    """Return the lambda whose model this one starts from; None if it is trained as a base is."""
+    if config["fine_tuning"] is None:
+        return None
+    base = value_for(config["fine_tuning"]["base_lambda"], lambda_rd, "fine_tuning.base_lambda")
+    return None if lambda_name(base) == lambda_name(lambda_rd) else base
 
 
 def latents(config: Mapping[str, Any], lambda_rd: float) -> int | None:
@@ -25,7 +27,7 @@ def train_flags(config: Mapping[str, Any], name: ModelName) -> str:
     """Return the flags of scripts/train.py for one model, without the one it starts from."""
     lambda_rd = float(name.lambda_rd)
     settings = config["training"] | config["model"]
-    if is_fine_tuned(config, lambda_rd):
+    if base_of(config, lambda_rd) is not None:
         settings |= {k: v for k, v in config["fine_tuning"].items() if k != "base_lambda"}
     return flags(
         settings
@@ -33,6 +35,7 @@ def train_flags(config: Mapping[str, Any], name: ModelName) -> str:
             "lambda_rd": lambda_rd,
             "num_filters": int(name.filters),
             "num_latents": latents(config, lambda_rd),
+            "epochs": value_for(settings["epochs"], lambda_rd, "training.epochs"),
             "seed": int(name.seed),
             "init_from": None,
         }
@@ -53,9 +56,9 @@ def starting_model(config: Mapping[str, Any], name: ModelName, models: Path) -> 
         InputError: training.init_from has no such model.
     """
     lambda_rd, filters = float(name.lambda_rd), int(name.filters)
-    if is_fine_tuned(config, lambda_rd):
-        base = model_name(config["fine_tuning"]["base_lambda"], filters, int(name.seed))
-        return models / base / "model" / "config.json"
+    base = base_of(config, lambda_rd)
+    if base is not None:
+        return models / model_name(base, filters, int(name.seed)) / "model" / "config.json"
     folder = config["training"]["init_from"]
     if folder is None:
         return None
@@ -85,29 +88,44 @@ def check_models(config: Mapping[str, Any], models: Path) -> list[list[str]]:
 
 
 def check_fine_tuning(config: Mapping[str, Any]) -> None:
-    """Check that each model fits into that of the base lambda, which it starts from.
+    """Check that each model fits into that of its base lambda, which it starts from.
 
     Args:
         config: checked, with its defaults.
 
     Raises:
-        InputError: one has other filters, or more latents.
+        InputError: a base is no lambda of the config, or starts from another itself; a model
+            has other filters than its base, or more latents.
     """
-    if config["fine_tuning"] is None:
-        return
-    base = config["fine_tuning"]["base_lambda"]
+    names = [lambda_name(lambda_rd) for lambda_rd in config["lambdas"]]
+    for lambda_rd in config["lambdas"]:
+        base = base_of(config, lambda_rd)
+        if base is None:
+            continue
+        if lambda_name(base) not in names:
+            raise InputError(
+                f"config: fine_tuning.base_lambda is {base}; it must be one of lambdas"
+            )
+        if base_of(config, base) is not None:
+            raise InputError(
+                f"config: fine_tuning.base_lambda is {base} for lambda {lambda_name(lambda_rd)}, "
+                f"but {base} starts from {base_of(config, base)} itself; a base must be its own"
+            )
+        _check_size(config, lambda_rd, base)
+
+
+def _check_size(config: Mapping[str, Any], lambda_rd: float, base: float) -> None:
+    """Check that a model has the filters of its base, and no more latents."""
     for key in ("num_filters", "num_latents"):
         setting = config["model"][key]
         if not isinstance(setting, Mapping):
             continue
-        of_base = value_for(setting, base, f"model.{key}")
-        for lambda_rd in config["lambdas"]:
-            value = value_for(setting, lambda_rd, f"model.{key}")
-            if value is None or of_base is None:
-                continue
-            if value > of_base or (key == "num_filters" and value != of_base):
-                raise InputError(
-                    f"config: model.{key} is {value} for lambda {lambda_name(lambda_rd)} and "
-                    f"{of_base} for fine_tuning.base_lambda, whose model it starts from; it must "
-                    f"be {'the same' if key == 'num_filters' else 'no more'}"
-                )
+        value, of_base = (value_for(setting, each, f"model.{key}") for each in (lambda_rd, base))
+        if value is None or of_base is None:
+            continue
+        if value > of_base or (key == "num_filters" and value != of_base):
+            raise InputError(
+                f"config: model.{key} is {value} for lambda {lambda_name(lambda_rd)} and "
+                f"{of_base} for {base}, whose model it starts from; it must "
+                f"be {'the same' if key == 'num_filters' else 'no more'}"
+            )
