@@ -20,8 +20,6 @@ from pathlib import Path
 import numpy as np
 from turns import Worker, take_turns
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
 #: Qualities of Pillow's codecs, 0.7 to 0.9 bits per pixel on Kodak.
 PILLOW = {"jpeg": 40, "jpeg2000": 0.7, "webp": 55, "avif": 60}
 OURS, ADAPTIVE, COMPRESSAI = "balle2017", "adaptive", "compressai"

@@ -9,12 +9,9 @@ import argparse
 import atexit
 import json
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 from balle2017.files import read_table, write_table
 from balle2017.model import runtime

@@ -16,12 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from time_to_jpeg import ROOT, prepare, recipe
-
-sys.path.insert(0, str(ROOT / "scripts"))
-
 from balle2017.pipeline.experiment import flags
 from balle2017.training.settings import TrainingSettings
+from time_to_jpeg import ROOT, prepare, recipe
 
 POLICIES = ("float32", "mixed_bfloat16")
 

@@ -15,9 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
 from balle2017.files import read_json, read_table
 from balle2017.model.find import find_model, read_config
 from balle2017.results.aggregation import collect, read_rd

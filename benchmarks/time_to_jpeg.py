@@ -22,9 +22,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
 from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.data.images import list_images, read_image
 from balle2017.data.split import split_images

@@ -11,14 +11,10 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-
-from turns import Worker, take_turns
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 from balle2017.model import runtime
 from balle2017.training.settings import TrainingSettings
+from turns import Worker, take_turns
 
 CONTENDERS = ("tfc_default_float32", "float32", "bfloat16")
 WARM_UP = 3

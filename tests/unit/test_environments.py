@@ -1,5 +1,6 @@
 import ast
 import importlib.metadata
+import re
 import sys
 import tomllib
 
@@ -8,6 +9,7 @@ import yaml
 from balle2017.closure import import_closure
 from helpers import ROOT
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = {
     package["name"]: package["version"]
     for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]
@@ -37,7 +39,14 @@ SCRIPTS = {
 
 def third_party(path):
     """Return the packages that a file imports, by the name they are installed by."""
-    names = {"PIL": "pillow", "tensorflow_compression": "tensorflow-compression"}
+    names = {
+        "PIL": "pillow",
+        "skimage": "scikit-image",
+        "tensorboard": "tensorflow",
+        "tensorflow_compression": "tensorflow-compression",
+        "xdist": "pytest-xdist",
+        "yaml": "pyyaml",
+    }
     modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -64,13 +73,38 @@ def test_conda_environments_have_what_their_scripts_import(name):
     assert pins == wanted
 
 
+def packages(requirements):
+    """Return the names of the packages that requirements ask for."""
+    return {re.match(r"[\w-]+", requirement).group() for requirement in requirements}
+
+
+def test_the_package_depends_on_what_coding_pictures_imports():
+    wanted = set()
+    for script in ("compress", "decompress"):
+        path = ROOT / "scripts" / f"{script}.py"
+        wanted |= set.union(*(third_party(file) for file in [path, *import_closure(path)]))
+    assert packages(PROJECT["project"]["dependencies"]) == wanted
+
+
+def test_the_workflow_has_what_all_code_imports():
+    """What `uv run` installs when nobody says which groups."""
+    there = packages(PROJECT["project"]["dependencies"])
+    for group in PROJECT["tool"]["uv"]["default-groups"]:
+        there |= packages(PROJECT["dependency-groups"][group])
+    wanted = set()
+    for file in (*(ROOT / "scripts").rglob("*.py"), *(ROOT / "tests").rglob("*.py")):
+        wanted |= third_party(file)
+    ours = {path.stem for folder in ("scripts", "tests") for path in (ROOT / folder).rglob("*.py")}
+    assert wanted - ours <= there
+
+
 def test_the_running_environment_is_the_locked_one():
     for package in ("snakemake", "tensorflow", "tensorflow-compression", "numpy", "pillow"):
         assert importlib.metadata.version(package) == LOCK[package]
 
 
 def test_the_citation_names_this_version():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = PROJECT["project"]
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert (citation["title"], citation["version"]) == (project["name"], project["version"])
     assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text()

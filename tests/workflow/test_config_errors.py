@@ -1,7 +1,12 @@
 """What a user sees when the config or the surroundings are wrong."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import yaml
+from helpers import ROOT
 from workflow_tools import TINY
 
 
@@ -76,3 +81,32 @@ def test_the_plan_at_full_scale(fresh):
     assert output.count("gpu=1") == output.count("--steps_per_epoch 1000 ") == 8
     settings = yaml.safe_load((fresh.folder / paper).read_text())["training"]
     assert settings["epochs"] * settings["steps_per_epoch"] == 1_000_000
+
+
+#: Snakemake in a Python that does not have the package.
+WITHOUT = """
+import sys
+sys.path[:] = [path for path in sys.path if path != sys.argv[1]]
+del sys.argv[1]
+from snakemake.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("installed", [ROOT / "scripts" / "balle2017", "not installed"], ids=str)
+def test_the_package_of_another_folder_is_refused(fresh, installed):
+    hide = ["-c", WITHOUT, str(ROOT / "scripts")] if installed == "not installed" else []
+    command = [sys.executable, *(hide or ["-m", "snakemake"]), "--cores", "1", "-n"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [*command, "--configfile", "tiny.yaml"],
+        cwd=fresh.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    package = fresh.folder / "scripts" / "balle2017"
+    message = f"balle2017 of {sys.executable} is {installed}, and must be {package}; write uv run"
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

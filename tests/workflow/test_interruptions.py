@@ -31,6 +31,7 @@ def test_snakemake_retries_and_the_model_is_the_same(fresh, sent):
     process = subprocess.Popen(
         [*command, "--configfile", "tiny.yaml"],
         cwd=fresh.folder,
+        env=fresh.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -42,12 +43,18 @@ class Workflow:
     def __init__(self, folder: Path):
         self.folder = folder
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables for a run with the folder's own copy of the package, not the installed one."""
+        return os.environ | {"PYTHONPATH": str(self.folder / "scripts")}
+
     def run(self, *arguments: str, status: int = 0, config: str = "tiny.yaml") -> str:
         """Run Snakemake; return what it printed."""
         command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
         done = subprocess.run(
             [*command, "--configfile", config],
             cwd=self.folder,
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=1200,
@@ -61,7 +68,9 @@ class Workflow:
         """Run Snakemake beside the caller, its output in output.txt; in the end it is over."""
         command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", "tiny.yaml"]
         with open(self.folder / "output.txt", "w") as output:
-            process = subprocess.Popen(command, cwd=self.folder, stdout=output, stderr=output)
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, stdout=output, stderr=output
+            )
             try:
                 yield process
             finally:

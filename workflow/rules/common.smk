@@ -1,5 +1,6 @@
 # What all rules share: the checked config, paths, and the inputs that stand for
 # code and for large files. The only file with functions.
+import importlib.util
 import json
 import sys
 import time
@@ -11,18 +12,27 @@ from snakemake.io import apply_wildcards, glob_wildcards
 from snakemake.utils import validate
 
 ROOT = Path(workflow.basedir)
-sys.path.insert(0, str(ROOT / "scripts"))
 
-from balle2017 import names  # noqa: E402
-from balle2017.closure import import_closure  # noqa: E402
-from balle2017.data import kodak  # noqa: E402
-from balle2017.data.images import list_test_images  # noqa: E402
-from balle2017.errors import InputError  # noqa: E402
-from balle2017.files import is_url  # noqa: E402
-from balle2017.pipeline import experiment, models, sources, typed  # noqa: E402
-from balle2017.pipeline.failures import Job, failed_jobs  # noqa: E402
-from balle2017.pipeline.sources import BUILTIN, DATASETS, KODAK  # noqa: E402
-from balle2017.training import claims  # noqa: E402
+# Another copy's package would plan with other code than the jobs run.
+PACKAGE = ROOT / "scripts" / "balle2017"
+installed = importlib.util.find_spec("balle2017")
+if installed is None or not PACKAGE.samefile(Path(installed.origin).parent):
+    place = Path(installed.origin).parent if installed else "not installed"
+    sys.exit(
+        f"error: the package balle2017 of {sys.executable} is {place}, and must be {PACKAGE}; "
+        f"write uv run snakemake, or pip install --no-deps --editable {ROOT}"
+    )
+
+from balle2017 import names
+from balle2017.closure import import_closure
+from balle2017.data import kodak
+from balle2017.data.images import list_test_images
+from balle2017.errors import InputError
+from balle2017.files import is_url
+from balle2017.pipeline import experiment, models, sources, typed
+from balle2017.pipeline.failures import Job, failed_jobs
+from balle2017.pipeline.sources import BUILTIN, DATASETS, KODAK
+from balle2017.training import claims
 
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 KODAK_HASHES = ROOT / "workflow" / "resources" / "kodak.sha256"
@@ -40,7 +50,8 @@ def checked_config():
 def code(script):
     """Return a script and the package modules it imports: the inputs of its rule."""
     path = ROOT / "scripts" / f"{script}.py"
-    return [str(file.relative_to(ROOT)) for file in [path, *import_closure(path)]]
+    files = [path, *import_closure(path, PACKAGE)]
+    return [str(file.relative_to(ROOT)) for file in files]
 
 
 def model_of(wildcards):

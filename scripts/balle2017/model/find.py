@@ -50,8 +50,15 @@ def find_model(folder: Path) -> Path:
     raise InputError(f"{folder} holds no model itself ({hint})")
 
 
+def _pretrained() -> Path:
+    """Return the folder of models in a wheel's package, or beside the scripts of a clone."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "pretrained"
+    return inside if inside.is_dir() else package.parents[1] / "pretrained"
+
+
 #: The models that come with the program.
-PRETRAINED = Path(__file__).resolve().parents[3] / "pretrained"
+PRETRAINED = _pretrained()
 
 
 def model_beside(folder: Path, model_id: bytes) -> Path | None:
