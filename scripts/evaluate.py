@@ -1,6 +1,7 @@
 """Evaluate a trained model on a folder of pictures: real files, decoded pixels."""
 
 import functools
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from balle2017 import cli
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Evaluate; print the point of the rate-distortion curve."""
+    """Evaluate; print the points of the rate-distortion curves: static prior, adaptive coder."""
     parser = cli.Parser(__doc__)
     parser.add_argument(
         "--model", type=Path, required=True, help="folder of a model, or of the run that trained it"
@@ -24,34 +25,47 @@ def main(argv: Sequence[str] | None = None) -> None:
     from balle2017.coding.bitstream import HEADER_BYTES
     from balle2017.coding.codec import Codec
     from balle2017.model import runtime
-    from balle2017.names import MODEL_CODEC
+    from balle2017.names import ADAPTIVE_CODEC, MODEL_CODEC
     from balle2017.results.evaluation import CodecPoint, point_text, run_evaluation
 
     runtime.configure(1, "cpu", operations=args.threads)
     codec = Codec(args.model, args.threads)
     codec.check_tables()
-    identity = {
-        "testset": args.testset or args.images.resolve().name,
-        "codec": MODEL_CODEC,
-        "point": codec.model.config["lambda_rd"],
-        "filters": codec.model.config["num_filters"],
-        "seed": codec.model.config["seed"],
-        "model_sha256": codec.model.config["model_sha256"],
-        "encoder": f"model {codec.model.model_id.hex()}",
-    }
-    point = CodecPoint(
-        identity,
-        # The prior that others publish under this name; see docs/entropy-coding.md.
-        functools.partial(codec.encode, adaptive=False),
-        codec.decompress,
-        ".b17",
-        header_bytes=HEADER_BYTES,
-        estimate_bits=functools.partial(codec.estimated_bits, adaptive=False),
-    )
-    (summary,) = run_evaluation(args.images, args.out, [point], keep_reconstructions=True)
-    difference = summary["rate_difference"]
-    text = "" if difference is None else f"; payload and estimate differ by {difference:.3%}"
-    print(point_text(summary) + text)
+
+    def point(name: str, model_id: bytes, out: Path, adaptive: bool) -> CodecPoint:
+        """Return the model with one of its entropy coders."""
+        config = codec.model.config
+        return CodecPoint(
+            identity={
+                "testset": args.testset or args.images.resolve().name,
+                "codec": name,
+                "point": config["lambda_rd"],
+                "filters": config["num_filters"],
+                "seed": config["seed"],
+                "model_sha256": config["model_sha256"],
+                "encoder": f"model {model_id.hex()}",
+            },
+            encode=functools.partial(codec.encode, adaptive=adaptive),
+            decode=codec.decompress,
+            suffix=".b17",
+            out=out,
+            keep_reconstructions=not adaptive,
+            header_bytes=HEADER_BYTES,
+            estimate_bits=functools.partial(codec.estimated_bits, adaptive=adaptive),
+        )
+
+    # The prior that others publish under this name comes first; see docs/entropy-coding.md.
+    points = [point(MODEL_CODEC, codec.model.model_id, args.out, adaptive=False)]
+    with_adaptation = args.out / "adaptive"
+    shutil.rmtree(with_adaptation, ignore_errors=True)
+    if codec.adapts:
+        points.append(
+            point(ADAPTIVE_CODEC, codec.model.adaptive_id, with_adaptation, adaptive=True)
+        )
+    for summary in run_evaluation(args.images, points):
+        difference = summary["rate_difference"]
+        text = "" if difference is None else f"; payload and estimate differ by {difference:.3%}"
+        print(point_text(summary) + text)
 
 
 if __name__ == "__main__":

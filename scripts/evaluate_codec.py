@@ -38,11 +38,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             encode=functools.partial(_encode, codec, quality),
             decode=codec.decode,
             suffix=codec.suffix,
+            out=args.out,
             folder=f"{quality:g}",
         )
         for quality in args.quality
     ]
-    for row in run_evaluation(args.images, args.out, points, keep_reconstructions=False):
+    for row in run_evaluation(args.images, points):
         print(point_text(row))
 
 

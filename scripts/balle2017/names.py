@@ -8,6 +8,8 @@ from balle2017.errors import InputError
 
 #: What the tables call the codec that a trained model is.
 MODEL_CODEC = "balle2017"
+#: The same models and pixels, coded with the adaptive entropy coder instead of the static prior.
+ADAPTIVE_CODEC = "balle2017_adaptive"
 
 #: What the parts of `model_name` look like, as regular expressions.
 LAMBDA_PATTERN, WHOLE_PATTERN = r"\d+\.\d{4}\d*", r"\d+"

@@ -14,7 +14,7 @@ from balle2017.coding.adaptive import AdaptiveCoder
 from balle2017.coding.bitstream import ADAPTIVE, HEADER_BYTES, STATIC, Bitstream
 from balle2017.coding.codec import Codec
 from balle2017.errors import DamagedFileError, InputError
-from balle2017.files import read_json, write_json
+from balle2017.files import read_json, read_table, write_json
 from balle2017.model import context
 from balle2017.model.files import load_model
 from balle2017.model.fitting import fit_adaptation
@@ -230,6 +230,33 @@ def test_adapting_again_replaces_the_adaptation(small_model, picture_folder, tmp
     second = load_model(model)
     assert second.adaptive_id != first.adaptive_id
     assert second.model_id == first.model_id
+
+
+def test_evaluation_measures_both_coders_on_the_same_pixels(adapted_model, tmp_path):
+    (tmp_path / "images").mkdir()
+    for seed in range(3):
+        picture = Image.fromarray(make_picture(seed, 190, 220))
+        picture.save(tmp_path / "images" / f"{seed}.png")
+    out = tmp_path / "out"
+    done = run_script(
+        *("evaluate", "--model", adapted_model, "--images", tmp_path / "images", "--out", out)
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+    (static,) = read_json(out / "summary.json")
+    (adaptive,) = read_json(out / "adaptive" / "summary.json")
+    assert (static["codec"], adaptive["codec"]) == ("balle2017", "balle2017_adaptive")
+    assert adaptive["bpp"] < static["bpp"]
+    assert adaptive["bpp_estimated"] < static["bpp_estimated"]
+    rows, others = (read_table(folder / "per_image.csv") for folder in (out, out / "adaptive"))
+    for row, other in zip(rows, others, strict=True):
+        assert row["decoded_sha256"] == other["decoded_sha256"]
+        assert row["file_sha256"] != other["file_sha256"]
+    versions = {
+        folder: {Bitstream.from_bytes(path.read_bytes()).version for path in folder.iterdir()}
+        for folder in (out / "bitstreams", out / "adaptive" / "bitstreams")
+    }
+    assert list(versions.values()) == [{STATIC}, {ADAPTIVE}]
 
 
 def copy(model, folder):

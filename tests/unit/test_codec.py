@@ -93,10 +93,11 @@ def test_a_picture_is_analysed_once(codec, monkeypatch, tmp_path):
         Image.fromarray(make_picture(seed, 100, 90 + seed)).save(tmp_path / f"{seed}.png")
     point = CodecPoint(
         *({"codec": "balle2017", "point": 1.0}, codec.encode, codec.decompress, ".b17"),
+        tmp_path / "out",
         header_bytes=HEADER_BYTES,
         estimate_bits=codec.estimated_bits,
     )
-    run_evaluation(tmp_path, tmp_path / "out", [point], keep_reconstructions=False)
+    run_evaluation(tmp_path, [point])
     # The first call builds TensorFlow's graph, on a corner.
     assert calls == [(64, 64, 3), (100, 90, 3), (100, 91, 3), (100, 92, 3)]
 

@@ -144,7 +144,7 @@ def test_the_model_lacks_what_its_format_cannot_hold(tmp_path, small_model, two_
     assert [path.name for path in (out / "reconstructions").iterdir()] == [SMALL]
 
 
-def limited(max_side):
+def limited(max_side, out):
     """A codec that gives the pixels themselves, up to some side."""
 
     def encode(pixels):
@@ -156,12 +156,15 @@ def limited(max_side):
 
     identity = {"testset": "t", "codec": "balle2017", "point": 1, "filters": 8, "seed": 1}
     return CodecPoint(
-        identity, encode, CODECS["jpeg"].decode, ".x", header_bytes=0, estimate_bits=float
+        *(identity, encode, CODECS["jpeg"].decode, ".x", out),
+        keep_reconstructions=True,
+        header_bytes=0,
+        estimate_bits=float,
     )
 
 
 def test_a_codec_that_has_no_picture_at_all(tmp_path, two_pictures):
-    (summary,) = run_evaluation(two_pictures, tmp_path / "ours", [limited(5)], True)
+    (summary,) = run_evaluation(two_pictures, [limited(5, tmp_path / "ours")])
     assert (summary["n_images"], summary["lacking"]) == (0, f"{SMALL}; {WIDE}")
     assert summary["bpp"] is summary["psnr_rgb"] is summary["rate_difference"] is None
     assert point_text(summary) == f"balle2017 1: 0 images, without {SMALL}; {WIDE}"
@@ -206,7 +209,7 @@ def scripts_succeed(images, evaluations, shown, results):
 
 def test_the_results_of_a_picture_beyond_webp_are_complete(tmp_path, two_pictures):
     ours = tmp_path / "ours"
-    run_evaluation(two_pictures, ours, [limited(20_000)], True)
+    run_evaluation(two_pictures, [limited(20_000, ours)])
     for codec in ("jpeg", "webp"):
         done = evaluate_codec(two_pictures, tmp_path / codec, codec, 10, 50, 90)
         assert done.returncode == 0, done.stderr
@@ -261,9 +264,9 @@ def test_an_error_on_the_first_pixels_is_not_the_picture_s(tmp_path, two_picture
             raise CodecLimitError("too small")
         return usual.encode(pixels)
 
-    usual = limited(20_000)
-    point = CodecPoint(usual.identity, encode, usual.decode, ".x")
-    (made,) = evaluate_images([two_pictures / WIDE], tmp_path, point, False)
+    usual = limited(20_000, tmp_path)
+    point = CodecPoint(usual.identity, encode, usual.decode, ".x", tmp_path)
+    ((made,),) = evaluate_images([two_pictures / WIDE], [point])
     assert made["psnr_rgb"] == np.inf
 
 
@@ -366,7 +369,7 @@ def test_an_image_that_a_codec_lacks_has_no_delta_and_a_panel(tmp_path):
 
 
 def test_a_sheet_shows_why_a_codec_is_missing(tmp_path, two_pictures):
-    run_evaluation(two_pictures, tmp_path / "ours", [limited(20_000)], True)
+    run_evaluation(two_pictures, [limited(20_000, tmp_path / "ours")])
     rd = collect([tmp_path / "ours"])
     bd = pd.DataFrame(columns=["codec", "metric", "image", "bd_rate_percent"])
     sheets = {sheet.image: sheet for sheet in compare(two_pictures, tmp_path / "ours", rd, bd)}

@@ -14,8 +14,13 @@ def test_archive_to_table(finished):
     results = finished.folder / "results" / "tiny"
     rd = pd.read_csv(results / "rd.csv")
     assert list(rd.columns) == RD_COLUMNS
-    assert rd["codec"].tolist() == ["balle2017"] * 2 + ["jpeg"] * 3
-    assert sorted(rd[rd["codec"] == "balle2017"]["point"]) == [0.01, 0.02]
+    assert sorted(rd["codec"]) == ["balle2017"] * 2 + ["balle2017_adaptive"] * 2 + ["jpeg"] * 3
+    static, adaptive = (rd[rd["codec"] == name] for name in ("balle2017", "balle2017_adaptive"))
+    assert sorted(static["point"]) == sorted(adaptive["point"]) == [0.01, 0.02]
+    # Same pixels, at most as many bytes.
+    both = static.merge(adaptive, on="point", suffixes=("", "_adaptive"))
+    assert (both["psnr_rgb"] == both["psnr_rgb_adaptive"]).all()
+    assert (both["bpp"] >= both["bpp_adaptive"]).all()
     assert (rd["n_images"] == 2).all()
     for name in ("rd_curve.png", "rd_curve.svg", "bd_rate.csv", "per_image.csv", "report.html"):
         assert (results / name).stat().st_size > 0
@@ -26,15 +31,17 @@ def test_rates_come_from_the_files_on_disk(finished):
     rd = pd.read_csv(results / "rd.csv")
     pixels = 600 * 800
     for _, row in rd.iterrows():
-        if row["codec"] == "balle2017":
-            folder = results / "photographs" / f"{row['point']:.4f}-f4-s1" / "bitstreams"
+        ours = row["codec"].startswith("balle2017")
+        if ours:
+            folder = results / "photographs" / f"{row['point']:.4f}-f4-s1"
+            folder /= "adaptive/bitstreams" if "adaptive" in row["codec"] else "bitstreams"
         else:
             folder = results / "photographs" / "codecs" / "jpeg" / "bitstreams"
             folder = folder / f"{row['point']:g}"
         sizes = [path.stat().st_size for path in folder.glob("[!.]*")]
         assert len(sizes) == 2
         assert row["bpp"] == pytest.approx(sum(sizes) * 8 / (2 * pixels))
-        if row["codec"] == "balle2017":
+        if ours:
             payload = sum(sizes) - 2 * HEADER_BYTES
             assert row["bpp_payload"] == pytest.approx(payload * 8 / (2 * pixels))
 

@@ -14,6 +14,10 @@ rule evaluate_model:
         per_image=f"{RESULTS}/{{model}}/per_image.csv",
         bitstreams=directory(f"{RESULTS}/{{model}}/bitstreams"),
         reconstructions=directory(f"{RESULTS}/{{model}}/reconstructions"),
+        # The same model and pixels with its adaptive entropy coder.
+        adaptive_summary=f"{RESULTS}/{{model}}/adaptive/summary.json",
+        adaptive_per_image=f"{RESULTS}/{{model}}/adaptive/per_image.csv",
+        adaptive_bitstreams=directory(f"{RESULTS}/{{model}}/adaptive/bitstreams"),
     log:
         f"{LOGS}/evaluate_model/{TEST.name}/{{model}}.log",
     benchmark:
@@ -59,4 +63,5 @@ rule evaluate_codec:
 rule evaluate:
     input:
         expand(f"{RESULTS}/{{model}}/summary.json", model=MODELS),
+        expand(f"{RESULTS}/{{model}}/adaptive/summary.json", model=MODELS),
         expand(f"{RESULTS}/codecs/{{codec}}/summary.json", codec=CODECS),

@@ -215,7 +215,9 @@ def summary_text(rd: pd.DataFrame, bd: pd.DataFrame) -> str:
     for testset, frame in rd.groupby("testset", sort=True):
         lines.append(f"{testset}, means over {count_text(frame)} images, rate from file sizes")
         heads = "".join(f"{column:>9}" for column in varied)
-        lines.append(f"  {'codec':<15}{'point':>8}{heads}{'bpp':>9}{'PSNR dB':>9}{'MS-SSIM':>9}")
+        width = max(15, *(len(name) + 1 for name in frame["codec"]))
+        head = f"  {'codec':<{width}}{'point':>8}{heads}"
+        lines.append(f"{head}{'bpp':>9}{'PSNR dB':>9}{'MS-SSIM':>9}")
         for _, row in frame.iterrows():
             rate, quality, similarity = (
                 "" if pd.isna(row[column]) else f"{row[column]:.{digits}f}"
@@ -224,7 +226,7 @@ def summary_text(rd: pd.DataFrame, bd: pd.DataFrame) -> str:
             cells = ("" if pd.isna(row[column]) else row[column] for column in varied)
             identity = "".join(f"{cell:>9}" for cell in cells)
             lines.append(
-                f"  {row['codec']:<15}{row['point']:>8g}{identity}"
+                f"  {row['codec']:<{width}}{row['point']:>8g}{identity}"
                 f"{rate:>9}{quality:>9}{similarity:>9}"
             )
         lines += [f"  {name} {text}" for _, name, text in lacking_texts(frame)]

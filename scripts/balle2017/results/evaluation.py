@@ -60,7 +60,10 @@ class CodecPoint:
             the picture.
         decode: the file -> pixels; the same errors.
         suffix: of the compressed files.
-        folder: subfolder of bitstreams/, where several points share an output folder.
+        out: folder of its per_image.csv, summary.json and bitstreams/. Points may share one
+            if they are of one codec.
+        folder: subfolder of bitstreams/, where several points share `out`.
+        keep_reconstructions: also write the decoded pictures to `out`/reconstructions, as PNG.
         header_bytes: part of each file that is not coded latents; None where
             the codec makes no such difference.
         estimate_bits: what `encode` returned beside the file -> the code length in bits
@@ -71,54 +74,90 @@ class CodecPoint:
     encode: Callable[[np.ndarray], tuple[bytes, Any]]
     decode: Callable[[bytes], np.ndarray]
     suffix: str
+    out: Path
     folder: str = ""
+    keep_reconstructions: bool = False
     header_bytes: int | None = None
     estimate_bits: Callable[[Any], float] | None = None
 
 
-def evaluate_images(
-    images: list[Path], out: Path, point: CodecPoint, keep_reconstructions: bool
-) -> list[dict[str, Any]]:
-    """Compress, decompress and measure every picture; return a row for each.
+def evaluate_images(images: list[Path], points: list[CodecPoint]) -> list[list[dict[str, Any]]]:
+    """Compress, decompress and measure every picture at every point.
 
-    Writes `out`/bitstreams and, if asked to, `out`/reconstructions. The bits of a
-    picture are those of its file on disk, and what is decoded was read back from it.
-    A picture that the codec cannot hold has no file and no measures, and a note that says why.
+    The bits of a picture are those of its file on disk, and what is decoded was read back
+    from it. A picture that the codec cannot hold has no file and no measures, and a note
+    that says why.
+
+    Returns:
+        For each point a row for each picture.
 
     Raises:
         BadImageError: a picture cannot be read.
         WorkError: a decoded picture has another size.
     """
-    rows = []
+    rows: list[list[dict[str, Any]]] = [[] for _ in points]
     for index, path in enumerate(images):
         original = read_image(path)
-        if index == 0:
-            # The first call of a TensorFlow graph also builds it, whatever the size.
-            with contextlib.suppress(CodecLimitError):
-                point.decode(point.encode(original[:_WARM_UP, :_WARM_UP])[0])
-        height, width, _ = original.shape
-        row: dict[str, Any] = {
-            "point": point.identity["point"],
-            "image": path.name,
-            "width": width,
-            "height": height,
-        }
-        stream = out / "bitstreams" / point.folder / f"{path.stem}{point.suffix}"
-        kept = out / "reconstructions" / f"{path.stem}.png" if keep_reconstructions else None
-        try:
-            row |= _measure(path, original, point, stream, kept)
-        except (BadImageError, CodecLimitError) as error:
-            # Nor what an earlier evaluation left.
-            for file in (stream, kept):
-                if file is not None:
-                    file.unlink(missing_ok=True)
-            row["note"] = f"not coded, {error}"
-        rows.append(row)
+        metrics_of = _Metrics(original)
+        for point, found in zip(points, rows, strict=True):
+            if index == 0:
+                # The first call of a TensorFlow graph also builds it, whatever the size.
+                with contextlib.suppress(CodecLimitError):
+                    point.decode(point.encode(original[:_WARM_UP, :_WARM_UP])[0])
+            found.append(_row(path, original, point, metrics_of))
     return rows
 
 
+class _Metrics:
+    """The metrics of what was decoded from one picture; equal pixels are measured once."""
+
+    def __init__(self, original: np.ndarray):
+        self._original = original
+        self._known: dict[str, dict[str, Any]] = {}
+
+    def __call__(self, decoded: np.ndarray) -> dict[str, Any]:
+        """Return the columns of uint8 pixels [height, width, 3], their hash among them."""
+        key = hashlib.sha256(decoded.tobytes()).hexdigest()
+        if key not in self._known:
+            values = {
+                name: metric(self._original, decoded) for name, metric in metrics.METRICS.items()
+            }
+            self._known[key] = {"decoded_sha256": key, **values}
+        return self._known[key]
+
+
+def _row(
+    path: Path, original: np.ndarray, point: CodecPoint, metrics_of: _Metrics
+) -> dict[str, Any]:
+    """Return the row of one picture at one point, and write its files."""
+    height, width, _ = original.shape
+    row: dict[str, Any] = {
+        "point": point.identity["point"],
+        "image": path.name,
+        "width": width,
+        "height": height,
+    }
+    stream = point.out / "bitstreams" / point.folder / f"{path.stem}{point.suffix}"
+    kept = None
+    if point.keep_reconstructions:
+        kept = point.out / "reconstructions" / f"{path.stem}.png"
+    try:
+        return row | _measure(path, original, point, metrics_of, stream, kept)
+    except (BadImageError, CodecLimitError) as error:
+        # Nor what an earlier evaluation left.
+        for file in (stream, kept):
+            if file is not None:
+                file.unlink(missing_ok=True)
+        return row | {"note": f"not coded, {error}"}
+
+
 def _measure(
-    path: Path, original: np.ndarray, point: CodecPoint, stream: Path, kept: Path | None
+    path: Path,
+    original: np.ndarray,
+    point: CodecPoint,
+    metrics_of: _Metrics,
+    stream: Path,
+    kept: Path | None,
 ) -> dict[str, Any]:
     """Return the columns of one coded picture; its file is `stream`, what comes back `kept`."""
     start = time.perf_counter()
@@ -138,9 +177,8 @@ def _measure(
     row: dict[str, Any] = {
         "bytes": len(data),
         "file_sha256": hashlib.sha256(data).hexdigest(),
-        "decoded_sha256": hashlib.sha256(decoded.tobytes()).hexdigest(),
         "bpp": len(data) * 8 / pixels,
-        **{name: metric(original, decoded) for name, metric in metrics.METRICS.items()},
+        **metrics_of(decoded),
         "encode_s": round(encoded - start, 4),
         "decode_s": round(done - read, 4),
     }
@@ -226,33 +264,32 @@ def point_text(summary: dict[str, Any]) -> str:
     return f"{name}: {means}{summary['n_images']} images{without}"
 
 
-def run_evaluation(
-    images: Path, out: Path, points: list[CodecPoint], keep_reconstructions: bool
-) -> list[dict[str, Any]]:
-    """Evaluate points on a folder of pictures; write per_image.csv and summary.json.
+def run_evaluation(images: Path, points: list[CodecPoint]) -> list[dict[str, Any]]:
+    """Evaluate points on a folder of pictures; write their tables.
 
     Args:
         images: folder of pictures.
-        out: output folder.
-        points: the codec at one or several settings.
-        keep_reconstructions: also write the decoded pictures, as PNG.
+        points: codecs at one or several settings; each picture is read once for all.
 
     Returns:
-        The content of summary.json: for each point its identity and its means.
+        For each point its identity and its means, as summary.json has them.
 
     Raises:
         InputError: no picture there, or two whose names differ in the suffix only.
         WorkError: see `evaluate_images` and `check_rates`.
     """
-    paths = list_test_images(images, without=[out])
-    rows, summaries = [], []
-    for point in points:
-        new = evaluate_images(paths, out, point, keep_reconstructions)
+    folders = list(dict.fromkeys(point.out for point in points))
+    paths = list_test_images(images, without=folders)
+    rows = evaluate_images(paths, points)
+    summaries = []
+    for point, new in zip(points, rows, strict=True):
         summary = point.identity | summarize(new)
         if point.estimate_bits is not None:
             summary["rate_difference"] = check_rates(coded(new)) if coded(new) else None
-        rows += new
         summaries.append(summary)
-    write_table(out / "per_image.csv", PER_IMAGE_COLUMNS, rows)
-    write_json(out / "summary.json", summaries)
+    for folder in folders:
+        here = [index for index, point in enumerate(points) if point.out == folder]
+        table = [row for index in here for row in rows[index]]
+        write_table(folder / "per_image.csv", PER_IMAGE_COLUMNS, table)
+        write_json(folder / "summary.json", [summaries[index] for index in here])
     return summaries

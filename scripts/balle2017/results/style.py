@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib as mpl
 
 from balle2017.files import atomic_path
-from balle2017.results.tables import is_model, widths_and_seed
+from balle2017.results.tables import is_adaptive, is_model, widths_and_seed
 
 mpl.use("agg")
 
@@ -58,7 +58,8 @@ def curve_label(name: str) -> str:
         return _LABELS.get(name, name)
     widths, seed = widths_and_seed(name)
     filters = " and ".join(map(str, widths))
-    return f"Ballé 2017, {filters} filters" + ("" if seed == 1 else f", seed {seed}")
+    label = f"Ballé 2017, {filters} filters" + ("" if seed == 1 else f", seed {seed}")
+    return f"{label}, adaptive coder" if is_adaptive(name) else label
 
 
 def curve_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from balle2017.errors import InputError
 from balle2017.files import write_bytes
-from balle2017.names import MODEL_CODEC
+from balle2017.names import ADAPTIVE_CODEC, MODEL_CODEC
 
 #: Whole numbers that some rows lack.
 _WHOLE = ("filters", "seed", "n_images", "bytes")
@@ -73,16 +73,21 @@ IDENTITY = ["testset", "codec", "filters", "seed", "point"]
 
 def is_model(name: str) -> bool:
     """Tell the curve of trained models from that of another codec."""
-    return name.startswith(f"{MODEL_CODEC}-")
+    return name.partition("-")[0] in (MODEL_CODEC, ADAPTIVE_CODEC)
 
 
-def _model_curve(widths: list[int], seed: int) -> str:
-    return f"{MODEL_CODEC}-f{'-'.join(map(str, widths))}-s{seed}"
+def is_adaptive(name: str) -> bool:
+    """Tell the curve of models with the adaptive coder from that with the static prior."""
+    return name.partition("-")[0] == ADAPTIVE_CODEC
+
+
+def _model_curve(codec: str, widths: list[int], seed: int) -> str:
+    return f"{codec}-f{'-'.join(map(str, widths))}-s{seed}"
 
 
 def widths_and_seed(name: str) -> tuple[list[int], int]:
     """Return the numbers of filters, and the seed, in the name of a model's curve."""
-    widths, seed = name.removeprefix(f"{MODEL_CODEC}-f").split("-s")
+    widths, seed = name.partition("-f")[2].split("-s")
     return [int(width) for width in widths.split("-")], int(seed)
 
 
@@ -103,7 +108,7 @@ def curve_names(table: pd.DataFrame) -> pd.Series:
             return row["codec"]
         key = tuple(row[family])
         own = [row["filters"]] if key in shared else widths[key]
-        return _model_curve([int(width) for width in own], int(row["seed"]))
+        return _model_curve(row["codec"], [int(width) for width in own], int(row["seed"]))
 
     return table.apply(name, axis=1)
 
