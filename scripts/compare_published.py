@@ -22,11 +22,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         published_text,
         read_published,
     )
+    from balle2017.results.seeds import bd_seeds_text
     from balle2017.results.tables import write_frame
 
     rd, published = read_rd(args.rd), read_published(args.published)
     calibration, bd = calibrate(rd, published), bd_against_published(rd, published)
-    text = published_text(calibration, bd)
+    text = bd_seeds_text(bd, "factorized_prior", "the published factorized prior")
+    text += published_text(calibration, bd)
     write_frame(args.out / "calibration.csv", calibration)
     write_frame(args.out / "bd_rate_published.csv", bd)
     write_bytes(args.out / "published.txt", text.encode())

@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from balle2017.results.aggregation import read_bd, read_rd
     from balle2017.results.comparison import compare
     from balle2017.results.published import read_calibration, read_published
+    from balle2017.results.seeds import bd_seeds, seed_table
 
     rd = read_rd(args.results / "rd.csv")
     bd = read_bd(args.results / "bd_rate.csv")
@@ -49,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "comparisons": report.comparison_data(comparisons),
         "rd": report.table_html(rd),
         "bd": report.table_html(bd),
+        "seeds": [
+            report.table_html(table) for table in (seed_table(rd), bd_seeds(bd)) if len(table)
+        ],
         "calibration": calibration,
         "bd_images": report.table_html(bd_images),
         "images_figure": report.inline_svg(args.results / "rd_per_image.svg"),

@@ -125,7 +125,7 @@ def test_a_map_of_widths_is_one_curve(tmp_path):
     ]  # fmt: skip
     assert curve_label("balle2017-f8-16-s1") == "Ballé 2017, 8 and 16 filters"
     adaptive = "balle2017_adaptive-f8-s2"
-    assert curve_label(adaptive) == "Ballé 2017, 8 filters, seed 2, adaptive coder"
+    assert curve_label(adaptive) == "Ballé 2017, 8 filters, adaptive coder, seed 2"
 
 
 def test_widths_and_seeds_of_the_same_lambdas_are_curves_of_their_own(tmp_path):

@@ -23,6 +23,8 @@ rule aggregate:
         ),
         per_image=f"{EXPERIMENT}/per_image.csv",
         bd_rate_per_image=f"{EXPERIMENT}/bd_rate_per_image.csv",
+        seeds=f"{EXPERIMENT}/seeds.csv",
+        bd_rate_seeds=f"{EXPERIMENT}/bd_rate_seeds.csv",
         text=f"{EXPERIMENT}/summary.txt",
     log:
         f"{LOGS}/aggregate.log",

@@ -8,13 +8,16 @@ import pandas as pd
 from balle2017.errors import InputError
 from balle2017.names import MODEL_CODEC
 from balle2017.results.published import LABELS as PUBLISHED_LABELS
+from balle2017.results.seeds import band, lines
 from balle2017.results.style import AXES, curve_label, curve_styles, save_figure
-from balle2017.results.tables import count_text, curve_names, is_model, lacking
+from balle2017.results.tables import count_text, is_model, lacking
 
 #: Published curves to draw, with their dashes: those of codecs that are not measured here.
 _PUBLISHED = {"factorized_prior": "--", "hyperprior": ":", "bpg444": "-."}
 
 _COLUMNS = 4
+# Labels longer than this leave room for three columns of the legend.
+_LONG_LABEL = 40
 
 
 def choose_testset(table: pd.DataFrame, testset: str | None) -> pd.DataFrame:
@@ -65,7 +68,6 @@ def plot_rd(
     rd = choose_testset(rd, testset)
     if rd["bpp"].isna().all():
         raise InputError("no codec could code any test image; per_image.csv says why")
-    names = curve_names(rd)
     max_bpp = max_bpp or rate_limit(rd)
     if not (rd["bpp"] <= max_bpp).any():
         raise InputError(f"no point has a rate of {max_bpp} bits per pixel or less; raise max_bpp")
@@ -76,7 +78,7 @@ def plot_rd(
         1, len(metrics), figsize=(5.2 * len(metrics), 4.8), squeeze=False, layout="constrained"
     )
     for axis, metric in zip(axes[0], metrics, strict=True):
-        _draw_curves(axis, rd, names, metric)
+        _draw_curves(axis, rd, metric)
         if published is not None:
             _draw_published(axis, published, metric)
         visible = rd.loc[rd["bpp"] <= max_bpp, metric].dropna()
@@ -88,16 +90,19 @@ def plot_rd(
         axis.set_ylabel(AXES[metric])
         axis.grid(alpha=0.3)
     handles, labels = axes[0][0].get_legend_handles_labels()
-    columns = min(4, len(labels))
+    columns = min(3 if max(map(len, labels)) > _LONG_LABEL else 4, len(labels))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     figure.suptitle(f"{rd['testset'].iloc[0]}: mean of {count_text(rd)} images")
     save_figure(figure, out / "rd_curve")
 
 
-def _draw_curves(axis: plt.Axes, table: pd.DataFrame, names: pd.Series, metric: str) -> None:
-    for name, (colour, marker) in curve_styles(names).items():
-        curve = table[(names == name) & table[metric].notna()].sort_values("bpp")
-        ours = is_model(name)
+def _draw_curves(axis: plt.Axes, table: pd.DataFrame, metric: str) -> None:
+    drawn = list(lines(table))
+    styles = curve_styles(line.name for line in drawn)
+    for line in sorted(drawn, key=lambda line: list(styles).index(line.name)):
+        colour, marker = styles[line.name]
+        curve = line.points[line.points[metric].notna()].sort_values("bpp")
+        ours = is_model(line.name)
         fewer = (lacking(curve) != "").any()
         axis.plot(
             curve["bpp"],
@@ -107,8 +112,11 @@ def _draw_curves(axis: plt.Axes, table: pd.DataFrame, names: pd.Series, metric: 
             markersize=6 if ours else 4,
             linewidth=2.2 if ours else 1.2,
             zorder=3 if ours else 2,
-            label=curve_label(name) + (" (lacks images)" if fewer else ""),
+            label=curve_label(line.name, len(line.seeds)) + (" (lacks images)" if fewer else ""),
         )
+        edges = band(line.seeds, metric) if line.seeds else None
+        if edges is not None:
+            axis.fill_between(*edges, color=colour, alpha=0.25, linewidth=0, zorder=2)
 
 
 def _draw_published(axis: plt.Axes, published: pd.DataFrame, metric: str) -> None:
@@ -150,7 +158,7 @@ def plot_images(
         axis.axis("off")
     for axis, title in zip(axes.flat, titles, strict=False):
         table = images[images["image"] == title]
-        _draw_curves(axis, table, curve_names(table), "psnr_rgb")
+        _draw_curves(axis, table, "psnr_rgb")
         limit = max_bpp or rate_limit(table)
         visible = table.loc[table["bpp"] <= limit, "psnr_rgb"].dropna()
         axis.set_xlim(0, limit)

@@ -18,6 +18,7 @@ from balle2017.results.comparison import Comparison
 from balle2017.results.conventional import WEBP_MAX_SIDE
 from balle2017.results.plotting import rate_limit
 from balle2017.results.published import LABELS as PUBLISHED_LABELS
+from balle2017.results.seeds import band, lines
 from balle2017.results.style import AXES, curve_label, curve_styles
 from balle2017.results.tables import count_text, curve_names, is_model, lacking_texts
 
@@ -66,9 +67,12 @@ def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
 
     Hovering a point shows its numbers; a click on the legend shows that curve alone.
     """
-    names = curve_names(rd)
-    colours = {curve_label(name): colour for name, (colour, _) in curve_styles(names).items()}
-    table = rd.assign(curve=names.map(curve_label), published=False)
+    drawn = {curve_label(line.name, len(line.seeds)): line for line in lines(rd)}
+    styles = curve_styles(line.name for line in drawn.values())
+    label_of = {line.name: label for label, line in drawn.items()}
+    colours = {label_of[name]: colour for name, (colour, _) in styles.items()}
+    table = pd.concat([line.points.assign(curve=label) for label, line in drawn.items()])
+    table = table.assign(published=False)
     if published is not None:
         labels = published["curve"].map(PUBLISHED_LABELS)
         table = pd.concat([table, published.assign(curve=labels, published=True)])
@@ -107,12 +111,19 @@ def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
             scale=alt.Scale(domain=[False, True], range=[[1, 0], [5, 4]]),
             legend=None,
         )
-        lines = base.mark_line(clip=True).encode(strokeDash=dashes)
+        curves = base.mark_line(clip=True).encode(strokeDash=dashes)
         # Curves of others have many points: they are there to be hovered.
         points = base.mark_point(clip=True, filled=True).encode(
             size=alt.when("datum.published").then(alt.value(12)).otherwise(alt.value(60))
         )
-        panels.append((lines + points).properties(width=440, height=380))
+        ranges = [
+            alt.Chart(pd.DataFrame(edges._asdict()).assign(curve=label))
+            .mark_area(clip=True, opacity=0.25, color=colours[label])
+            .encode(x="bpp:Q", y="low:Q", y2="high:Q")
+            for label, line in drawn.items()
+            if line.seeds and (edges := band(line.seeds, metric)) is not None
+        ]
+        panels.append(alt.layer(*ranges, curves, points).properties(width=440, height=380))
     with warnings.catch_warnings():
         # One selection for both panels is what is wanted.
         warnings.filterwarnings("ignore", message="Automatically deduplicated selection")

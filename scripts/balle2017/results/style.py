@@ -52,14 +52,17 @@ def line_style(index: int) -> tuple[str, str]:
     return colour, marker
 
 
-def curve_label(name: str) -> str:
-    """Return what a legend calls a curve of rd.csv."""
+def curve_label(name: str, seeds: int = 1) -> str:
+    """Return what a legend calls a curve of rd.csv, or the mean of several seeds' curves."""
     if not is_model(name):
         return _LABELS.get(name, name)
     widths, seed = widths_and_seed(name)
-    filters = " and ".join(map(str, widths))
-    label = f"Ballé 2017, {filters} filters" + ("" if seed == 1 else f", seed {seed}")
-    return f"{label}, adaptive coder" if is_adaptive(name) else label
+    label = f"Ballé 2017, {' and '.join(map(str, widths))} filters"
+    if is_adaptive(name):
+        label += ", adaptive coder"
+    if seeds > 1:
+        return f"{label}, {seeds} seeds"
+    return label if seed in (None, 1) else f"{label}, seed {seed}"
 
 
 def curve_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:

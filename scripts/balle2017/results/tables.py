@@ -85,10 +85,10 @@ def _model_curve(codec: str, widths: list[int], seed: int) -> str:
     return f"{codec}-f{'-'.join(map(str, widths))}-s{seed}"
 
 
-def widths_and_seed(name: str) -> tuple[list[int], int]:
-    """Return the numbers of filters, and the seed, in the name of a model's curve."""
-    widths, seed = name.partition("-f")[2].split("-s")
-    return [int(width) for width in widths.split("-")], int(seed)
+def widths_and_seed(name: str) -> tuple[list[int], int | None]:
+    """Return the numbers of filters in the name of a model's curve, and the seed if it has one."""
+    widths, _, seed = name.partition("-f")[2].partition("-s")
+    return [int(width) for width in widths.split("-")], int(seed) if seed else None
 
 
 def curve_names(table: pd.DataFrame) -> pd.Series:
