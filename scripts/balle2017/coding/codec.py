@@ -5,6 +5,7 @@ at a time. Where TensorFlow gives each operation one thread, the result does not
 on the number of threads.
 """
 
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +28,8 @@ from balle2017.model.find import model_beside
 from balle2017.model.network import STRIDE, latent_shape
 from balle2017.model.pixels import to_uint8
 
-_IMAGE = tf.TensorSpec((1, None, None, 3), tf.uint8)
+# A GPU would give other bits, and belongs to whoever uses this as a library.
+_CPU = functools.partial(tf.device, "CPU")
 
 #: Most that the tables may spend beyond the entropy of the prior, relative to it.
 _TABLES_TOLERANCE = 0.01
@@ -65,7 +67,8 @@ class Codec:
         Raises:
             InputError: there is no sound model.
         """
-        self.model = load_model(model)
+        with _CPU():
+            self.model = load_model(model)
         self._threads = threads
         self._network = self.model.network
         self._channels = self._network.num_latents
@@ -79,11 +82,18 @@ class Codec:
         if self._adaptive is not None:
             self._fewest_bits[ADAPTIVE] = self._channels * self._adaptive.fewest_bits
         self._static = StaticCoder(tables["cdf"], tables["cdf_offset"])
-        self._analyze = tf.function(
-            self._network.analyze, autograph=False, input_signature=[_IMAGE]
-        )
+
+    # Each is traced once, whatever the sizes of the pictures.
+
+    @functools.cached_property
+    def _analyze(self) -> Callable:
+        image = tf.TensorSpec((1, None, None, 3), tf.uint8)
+        return tf.function(self._to_latents, autograph=False).get_concrete_function(image)
+
+    @functools.cached_property
+    def _reconstruct(self) -> Callable:
         latents = tf.TensorSpec((1, None, None, self._channels), tf.float32)
-        self._reconstruct = tf.function(self._to_pixels, autograph=False, input_signature=[latents])
+        return tf.function(self._to_pixels, autograph=False).get_concrete_function(latents)
 
     def _for_tiles(self, shape: tuple[int, int], function: Callable[[Span, Span], Any]) -> list:
         """Return the function's results for all tiles of latents, in their order."""
@@ -93,17 +103,23 @@ class Codec:
     def _broken(self, what: str) -> WorkError:
         return WorkError(f"the model {self.model.folder} is broken: it makes {what}")
 
+    def _to_latents(self, pixels: tf.Tensor) -> tf.Tensor:
+        with _CPU():
+            return self._network.analyze(pixels)
+
     def _to_pixels(self, latents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return 8-bit pixels, and whether all were finite before."""
         shape = tf.shape(latents)
-        pixels = self._network.synthesize(latents, STRIDE * shape[1], STRIDE * shape[2])
-        return to_uint8(pixels), tf.reduce_all(tf.math.is_finite(pixels))
+        with _CPU():
+            pixels = self._network.synthesize(latents, STRIDE * shape[1], STRIDE * shape[2])
+            return to_uint8(pixels), tf.reduce_all(tf.math.is_finite(pixels))
 
     def latents(self, pixels: np.ndarray) -> np.ndarray:
         """Return the float32 latents [1, h, w, channels] of uint8 pixels [height, width, 3].
 
         Raises:
             BadImageError: a side is too long for the format.
+            ValueError: the pixels are of another type or shape.
             WorkError: the latents are NaN or beyond `MAX_LATENT`: the model is broken.
         """
         return self._analyzed(pixels, np.float32, lambda tile: tile)[None]
@@ -116,6 +132,11 @@ class Codec:
         self, pixels: np.ndarray, dtype: type, convert: Callable[[np.ndarray], np.ndarray]
     ) -> np.ndarray:
         """Return what `convert` makes of the latents, [h, w, channels], tile by tile."""
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+            raise ValueError(
+                f"pixels are {pixels.dtype}{list(pixels.shape)}; they must be uint8 "
+                "[height, width, 3]"
+            )
         height, width, _ = pixels.shape
         if max(height, width) > MAX_SIDE:
             raise refuse(Reason.LONG_SIDE, width=width, height=height, max_side=MAX_SIDE)
@@ -124,7 +145,7 @@ class Codec:
 
         def analyze(row: Span, column: Span) -> None:
             seen = pixels[None, row.seen(STRIDE), column.seen(STRIDE)]
-            tile = self._analyze(seen).numpy()[0, row.inner(), column.inner()]
+            tile = self._analyze(tf.constant(seen)).numpy()[0, row.inner(), column.inner()]
             # The range coder never returns from a NaN, nor from what its escape code
             # cannot hold.
             if not (np.abs(tile) <= MAX_LATENT).all():
@@ -199,7 +220,7 @@ class Codec:
 
         def synthesize(row: Span, column: Span) -> None:
             seen = latents[row.seen(), column.seen()] + self._offset
-            tiles, finite = self._reconstruct(seen[None])
+            tiles, finite = self._reconstruct(tf.constant(seen[None]))
             if not finite:
                 raise self._broken("pixels that are NaN or infinite")
             tile = tiles.numpy()[0]

@@ -1,6 +1,7 @@
 """Set TensorFlow up so that a run can be repeated to the bit."""
 
 import atexit
+import contextlib
 from pathlib import Path
 
 import tensorflow as tf
@@ -32,6 +33,15 @@ def set_threads(threads: int, operations: int | None = None) -> None:
     atexit.register(_end_quietly)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(operations or threads)
+
+
+def set_unset_threads(threads: int, operations: int) -> None:
+    """Do as `set_threads`, unless the program has set threads or has computed already."""
+    if tf.config.threading.get_intra_op_parallelism_threads():
+        return
+    # TensorFlow refuses once it has begun.
+    with contextlib.suppress(RuntimeError):
+        set_threads(threads, operations)
 
 
 def configure(threads: int, device: str, seed: int = 0, operations: int | None = None) -> str:
