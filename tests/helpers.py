@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +23,12 @@ def make_picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
-def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess:
-    """Run scripts/NAME.py in a process of its own, see `processes`."""
+#: What `pip install` makes of the package's commands.
+PROGRAM = Path(sys.executable).with_name("balle2017")
+
+
+def run_script(name: str | Path, *arguments: object) -> subprocess.CompletedProcess:
+    """Run scripts/NAME.py, or another program, in a process of its own, see `processes`."""
     script = Script(name, *arguments)
     status = script.wait()
     return subprocess.CompletedProcess(script.args, status, script.stdout, script.stderr)

@@ -33,14 +33,18 @@ def _run(command: list[str], output: list[Path], environment: dict[str, str]) ->
 
 
 class Script:
-    """A running scripts/NAME.py; what tests use of `subprocess.Popen` is here too."""
+    """A running scripts/NAME.py, or a Python program of elsewhere.
 
-    def __init__(self, name: str, *arguments: object):
+    What tests use of `subprocess.Popen` is here too.
+    """
+
+    def __init__(self, name: str | Path, *arguments: object):
         self._folder = tempfile.TemporaryDirectory(prefix="output")
         self._output = [Path(self._folder.name, stream) for stream in ("stdout", "stderr")]
         for path in self._output:
             path.touch()
-        self.args = [str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
+        path = name if isinstance(name, Path) else ROOT / "scripts" / f"{name}.py"
+        self.args = [str(path), *map(str, arguments)]
         self._process = _server.Process(
             target=_run, args=(self.args, self._output, dict(os.environ))
         )

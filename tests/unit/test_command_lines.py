@@ -147,11 +147,11 @@ BAD_INPUT = {
     "no picture": ("compress", "{tmp}/x.png", "--model", "{tmp}", "--out", "{tmp}/o", 2, "exist"),
     "a picture to compress to": (
         *("compress", "{pics}/0.png", "--model", "{tmp}", "--out", "{tmp}/o.jpg"),
-        *(2, "is no folder; --out must name one, or end in .b17"),
+        *(2, "is no folder; the output must be one, or end in .b17"),
     ),
     "a folder to one file": (
         *("compress", "{pics}", "--model", "{tmp}", "--out", "{tmp}/o.b17"),
-        *(2, "is no folder; --out must name one"),
+        *(2, "is no folder; the output must be one"),
     ),
     "no stream": ("decompress", "{tmp}", "--model", "{tmp}", "--out", "{tmp}/o", 2, "no .b17"),
     "unknown flag": ("extract", "--nonsense", 2, "see extract.py --help"),
@@ -195,7 +195,7 @@ def test_files_that_exist_are_kept_unless_told(small_model, tmp_path, picture_fo
     out.write_bytes(b"mine")
     done = run_script("compress", *arguments)
     assert done.returncode == 2
-    assert f"{out} exists; give another --out, or --overwrite" in done.stderr
+    assert f"{out} exists; give another output, or --overwrite" in done.stderr
     assert out.read_bytes() == b"mine"
     assert run_script("compress", *arguments, "--overwrite").returncode == 0
     assert out.read_bytes() != b"mine"

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 import yaml
-from balle2017.closure import import_closure
+from balle2017.closure import PACKAGE, import_closure
 from helpers import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -80,8 +80,7 @@ def packages(requirements):
 
 def test_the_package_depends_on_what_coding_pictures_imports():
     wanted = set()
-    for script in ("compress", "decompress"):
-        path = ROOT / "scripts" / f"{script}.py"
+    for path in (PACKAGE / "interface").glob("*.py"):
         wanted |= set.union(*(third_party(file) for file in [path, *import_closure(path)]))
     assert packages(PROJECT["project"]["dependencies"]) == wanted
 

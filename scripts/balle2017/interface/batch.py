@@ -1,9 +1,11 @@
-"""What compress.py and decompress.py share: many inputs, one output folder."""
+"""Many files, converted one after the other into one folder."""
 
 import errno
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -11,6 +13,7 @@ from balle2017.data.kinds import EXTENSIONS
 from balle2017.data.reasons import BadImageError
 from balle2017.errors import DamagedFileError, InputError, WorkError
 from balle2017.files import printable
+from balle2017.interface.choice import UnreachableError
 
 # A folder may have a dot in its name, but hardly these.
 _FILES = EXTENSIONS | {".b17"}
@@ -46,7 +49,7 @@ def plan_outputs(
     if len(inputs) == 1 and inputs[0].is_file() and out.suffix == suffix:
         pairs = [(files[0], out)]
     elif out.is_file() or (out.suffix.lower() in _FILES and not out.is_dir()):
-        raise InputError(f"{out} is no folder; --out must name one, or end in {suffix}")
+        raise InputError(f"{out} is no folder; the output must be one, or end in {suffix}")
     else:
         pairs = [(path, out / f"{path.stem}{suffix}") for path in files]
     origin: dict[Path, Path] = {}
@@ -56,7 +59,7 @@ def plan_outputs(
         origin[target] = source
         if target.exists() and not overwrite:
             # Perhaps the picture that a .b17 file was made of.
-            raise InputError(f"{target} exists; give another --out, or --overwrite")
+            raise InputError(f"{target} exists; give another output, or --overwrite")
     return pairs
 
 
@@ -72,30 +75,49 @@ def list_streams(folder: Path) -> list[Path]:
     return found
 
 
-def convert_all(pairs: list[tuple[Path, Path]], convert: Callable[[Path, Path], str]) -> None:
+class Converted(NamedTuple):
+    """One file that was converted.
+
+    Attributes:
+        line: what to tell about it.
+        size: bytes of the compressed file.
+        pixels: of the picture.
+    """
+
+    line: str
+    size: int
+    pixels: int
+
+
+def convert_all(pairs: list[tuple[Path, Path]], convert: Callable[[Path, Path], Converted]) -> None:
     """Convert every file, print a line for each, and go on past bad ones.
 
-    In a terminal a bar shows how far it is.
+    Of several files the sums follow in a line. In a terminal a bar shows how far it is.
 
     Raises:
         WorkError: some could not be converted (each has been named).
     """
-    failed = 0
+    start = time.monotonic()
+    done: list[Converted] = []
     for source, target in tqdm(pairs, unit="file", disable=not sys.stderr.isatty(), leave=False):
         try:
-            line = convert(source, target)
-        except (BadImageError, DamagedFileError) as error:
-            failed += 1
+            done.append(convert(source, target))
+            line = done[-1].line
+        except (BadImageError, DamagedFileError, UnreachableError) as error:
             line = str(error)
             if not line.startswith(str(source)):
                 line = f"{source}: {line}"
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
-            failed += 1
             line = f"{source}: the name of its result, {target.name}, is too long"
         # Not print(), which would write into the bar.
         tqdm.write(printable(line))
         sys.stdout.flush()
-    if failed:
+    if len(pairs) > 1 and done:
+        size, pixels = sum(one.size for one in done), sum(one.pixels for one in done)
+        seconds = time.monotonic() - start
+        print(f"{len(done)} files, {size} bytes, {8 * size / pixels:.4f} bpp, {seconds:.1f} s")
+    if len(done) < len(pairs):
+        failed = len(pairs) - len(done)
         raise WorkError(f"{failed} of {len(pairs)} files could not be converted")

@@ -50,6 +50,17 @@ def find_model(folder: Path) -> Path:
     raise InputError(f"{folder} holds no model itself ({hint})")
 
 
+def find_models(folder: Path) -> list[Path]:
+    """Return the folder of the model that `find_model` finds, or of all models in subfolders.
+
+    Raises:
+        InputError: there is none.
+    """
+    folder = Path(folder)
+    models = [] if _model_in(folder) else _models_below(folder)
+    return models or [find_model(folder)]
+
+
 def _pretrained() -> Path:
     """Return the folder of models in a wheel's package, or beside the scripts of a clone."""
     package = Path(__file__).resolve().parents[1]

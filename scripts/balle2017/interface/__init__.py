@@ -1,0 +1,1 @@
+"""The codec in other hands: models by lambda or goal, command lines, Pillow."""

@@ -1,0 +1,123 @@
+"""Which model codes a picture as small, or as well, as somebody asks."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from balle2017.decibel import psnr_db
+from balle2017.errors import InputError
+
+if TYPE_CHECKING:
+    from balle2017.coding.codec import Codec
+
+# Rows that are compared at a time: bands of a large picture need no second copy of it.
+_ROWS = 256
+
+
+class UnreachableError(InputError):
+    """No model meets a goal for one picture; the message says what they give."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a compressed picture has to be; one of these is given.
+
+    Attributes:
+        bpp: most bits per pixel.
+        psnr: least PSNR in dB of the decoded pixels.
+        max_bytes: most bytes of the file.
+    """
+
+    bpp: float | None = None
+    psnr: float | None = None
+    max_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            InputError: none or several are given, or one is not above 0.
+        """
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if len(given) != 1:
+            raise InputError(f"give one of bpp, psnr and max_bytes, not {len(given)} of them")
+        ((name, value),) = given.items()
+        if not (math.isfinite(value) and value > 0):
+            raise InputError(f"{name} is {value}; it must be more than 0 and finite")
+
+
+class Choice(NamedTuple):
+    """A compressed picture and how it came out.
+
+    Attributes:
+        data: the whole file.
+        lambda_rd: of the model that made it.
+        bpp: bits per pixel of the file.
+        psnr: in dB, of the pixels that it decodes to, over R, G and B; infinite without error.
+    """
+
+    data: bytes
+    lambda_rd: float
+    bpp: float
+    psnr: float
+
+
+def measure_psnr(original: np.ndarray, decoded: np.ndarray) -> float:
+    """Return the PSNR in dB of two uint8 arrays [height, width, 3]; infinity if equal."""
+    total = 0
+    for top in range(0, len(original), _ROWS):
+        rows = slice(top, top + _ROWS)
+        difference = original[rows].astype(np.int64) - decoded[rows]
+        total += int((difference * difference).sum())
+    return psnr_db(total / original.size)
+
+
+def choose(codecs: Sequence["Codec"], pixels: np.ndarray, goal: Goal) -> Choice:
+    """Return the picture as the codec codes it that meets the goal.
+
+    That rate and quality rise with lambda is the rule, but no law for a single picture: every
+    file is made, and what is compared was measured on files and on what they decode to.
+
+    Args:
+        codecs: of several models.
+        pixels: uint8 [height, width, 3].
+        goal: a limit on the size takes the best PSNR within it (of equals the smallest file),
+            a PSNR the smallest file that has it.
+
+    Raises:
+        UnreachableError: none does.
+    """
+    area = pixels[:, :, 0].size
+
+    def measured(data: bytes, codec: "Codec") -> Choice:
+        psnr = measure_psnr(pixels, codec.decompress(data))
+        return Choice(data, codec.model.config["lambda_rd"], 8 * len(data) / area, psnr)
+
+    files = [(codec.compress(pixels), codec) for codec in codecs]
+    files.sort(key=lambda file: len(file[0]))
+    if goal.psnr is not None:
+        highest, lowest = -math.inf, math.inf
+        for data, codec in files:
+            choice = measured(data, codec)
+            if choice.psnr >= goal.psnr:
+                return choice
+            highest, lowest = max(highest, choice.psnr), min(lowest, choice.psnr)
+        raise UnreachableError(
+            f"no model reaches {goal.psnr:g} dB; they give {lowest:.2f} to {highest:.2f} dB"
+        )
+    smallest, largest = len(files[0][0]), len(files[-1][0])
+    if goal.bpp is not None:
+        fitting = [file for file in files if 8 * len(file[0]) <= goal.bpp * area]
+        limit = f"{goal.bpp:g} bpp"
+        there = f"{8 * smallest / area:.4f} to {8 * largest / area:.4f} bpp"
+    else:
+        assert goal.max_bytes is not None, "a goal has one value"
+        fitting = [file for file in files if len(file[0]) <= goal.max_bytes]
+        limit, there = f"{goal.max_bytes} bytes", f"{smallest} to {largest} bytes"
+    if not fitting:
+        raise UnreachableError(f"no model keeps to {limit}; their files take {there}")
+    # The first of equals, which is the smallest.
+    return max((measured(*file) for file in fitting), key=lambda choice: choice.psnr)

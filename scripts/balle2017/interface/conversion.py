@@ -1,0 +1,194 @@
+"""Compressing and decompressing files: what the command line and the scripts have in common."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from balle2017 import cli
+from balle2017.coding.bitstream import ADAPTIVE, Bitstream
+from balle2017.data.images import list_images, read_image
+from balle2017.errors import DamagedFileError
+from balle2017.files import atomic_path, write_bytes
+from balle2017.interface.batch import Converted, convert_all, list_streams, plan_outputs
+from balle2017.interface.choice import Goal
+from balle2017.interface.family import DEFAULT_LAMBDA, Family
+from balle2017.model.find import PRETRAINED, find_model
+
+_STREAM, _PICTURE = ".b17", ".png"
+
+
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threads", type=cli.positive, default=2, metavar="N", help="tiles at the same time"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+
+
+def add_compress_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of `compress`."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="DIR",
+        default=PRETRAINED,
+        help="folder of a model, of the run that trained it, or of several models to choose from",
+    )
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--lambda_rd",
+        type=float,
+        metavar="L",
+        help=f"the model of this lambda ({DEFAULT_LAMBDA} of those that come with the program)",
+    )
+    choice.add_argument(
+        "--bpp", type=float, metavar="R", help="the best model for each picture within R bits/pixel"
+    )
+    choice.add_argument(
+        "--psnr", type=float, metavar="Q", help="the smallest file for each picture with Q dB"
+    )
+    choice.add_argument(
+        "--max_bytes", type=int, metavar="N", help="the best model for each picture within N bytes"
+    )
+    _add_shared(parser)
+
+
+def add_decompress_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of `decompress`."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="DIR",
+        default=PRETRAINED,
+        help="folder of a model, of the run that trained it, or of several models, of which each "
+        "file takes the one that made it",
+    )
+    _add_shared(parser)
+
+
+def compress_files(inputs: list[Path], out: Path, args: argparse.Namespace) -> None:
+    """Compress pictures; print a line for each.
+
+    Args:
+        inputs: pictures, and folders of pictures.
+        out: folder, or one .b17 file.
+        args: as `add_compress_arguments` has them.
+
+    Raises:
+        InputError: an argument is wrong, and nothing was done.
+        WorkError: some pictures could not be compressed.
+    """
+    goals = {name: getattr(args, name) for name in ("bpp", "psnr", "max_bytes")}
+    chosen = any(value is not None for value in goals.values())
+    if chosen:
+        Goal(**goals)
+    pairs = plan_outputs(inputs, out, list_images, _STREAM, args.overwrite)
+    family = Family(args.model, args.threads)
+    encode: Callable[[np.ndarray], tuple[bytes, str]]
+    if chosen:
+        _configure(args)
+        lambdas = ", ".join(f"{value:g}" for value in family.lambdas)
+        print(f"models {family.folder}, lambdas {lambdas}")
+
+        def encode(pixels: np.ndarray) -> tuple[bytes, str]:
+            choice = family.compress(pixels, **goals)
+            return choice.data, f", {choice.psnr:.2f} dB, lambda {choice.lambda_rd:g}"
+
+    else:
+        lambda_rd = args.lambda_rd
+        if lambda_rd is None:
+            lambda_rd = DEFAULT_LAMBDA if args.model == PRETRAINED else _only_lambda(family)
+        family.find(lambda_rd)
+        _configure(args)
+        codec = family.codec(lambda_rd)
+        print(f"model {codec.model.folder}")
+
+        def encode(pixels: np.ndarray) -> tuple[bytes, str]:
+            return codec.compress(pixels), ""
+
+    def convert(source: Path, target: Path) -> Converted:
+        pixels = read_image(source)
+        data, more = encode(pixels)
+        write_bytes(target, data)
+        area = pixels[:, :, 0].size
+        line = f"{target}: {len(data)} bytes, {len(data) * 8 / area:.4f} bpp{more}"
+        return Converted(line, len(data), area)
+
+    convert_all(pairs, convert)
+
+
+def decompress_files(inputs: list[Path], out: Path, args: argparse.Namespace) -> None:
+    """Decompress files to PNG pictures; print a line for each.
+
+    Args:
+        inputs: .b17 files, and folders of them.
+        out: folder, or one .png file.
+        args: as `add_decompress_arguments` has them.
+
+    Raises:
+        InputError: an argument is wrong, and nothing was done.
+        WorkError: some files could not be decompressed.
+    """
+    pairs = plan_outputs(inputs, out, list_streams, _PICTURE, args.overwrite)
+    family = Family(args.model, args.threads)
+    _configure(args)
+    from PIL import Image
+
+    def convert(source: Path, target: Path) -> Converted:
+        data = source.read_bytes()
+        pixels = family.decompress(data)
+        with atomic_path(target) as temporary:
+            Image.fromarray(pixels).save(temporary)
+        height, width, _ = pixels.shape
+        return Converted(f"{target}: {width}x{height}", len(data), width * height)
+
+    convert_all(pairs, convert)
+
+
+def _only_lambda(family: Family) -> float:
+    """Return the lambda of a folder that is a model; one of several would be a guess."""
+    find_model(family.folder)
+    return family.lambdas[0]
+
+
+def _configure(args: argparse.Namespace) -> None:
+    """Set TensorFlow up, which takes seconds: after everything that can be refused without."""
+    from balle2017.model import runtime
+
+    runtime.configure(1, "cpu", operations=args.threads)
+
+
+def describe(path: Path, family: Family) -> str:
+    """Return what a .b17 file says of itself, in lines; TensorFlow is not needed for it.
+
+    Args:
+        path: the file.
+        family: where its model is looked for.
+
+    Raises:
+        DamagedFileError: it is no sound file.
+    """
+    data = path.read_bytes()
+    try:
+        stream = Bitstream.from_bytes(data)
+    except DamagedFileError as error:
+        raise DamagedFileError(f"{path}: {error}") from None
+    bpp = 8 * len(data) / (stream.width * stream.height)
+    coder = "the adaptive coder" if stream.version == ADAPTIVE else "the static prior"
+    folder = family.made_by(stream.model_id)
+    if folder is None:
+        model = f"{stream.model_id.hex()}, not in {family.folder}"
+    else:
+        config = family.configs[folder]
+        model = (
+            f"{stream.model_id.hex()}, lambda {config['lambda_rd']:g}, "
+            f"{config['num_filters']} filters ({folder})"
+        )
+    rows, columns, channels = stream.latent_shape
+    return (
+        f"{path}: {stream.width}x{stream.height}, {len(data)} bytes, {bpp:.4f} bpp\n"
+        f"  format   version {stream.version}, coded with {coder}\n"
+        f"  model    {model}\n"
+        f"  latents  {columns}x{rows}, {channels} channels"
+    )
