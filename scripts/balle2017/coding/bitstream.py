@@ -84,24 +84,38 @@ class Bitstream:
             DamagedFileError: not such a file, another version, cut short, longer
                 than it says, or altered.
         """
-        if data[:3] != MAGIC:
-            raise DamagedFileError("not a .b17 file" if data else "the file is empty")
-        if len(data) < HEADER_BYTES:
-            raise DamagedFileError("cut short: the header is incomplete")
+        version, model_id, width, height, rows, columns, channels, length = _header(data)
         fields, payload = data[: _FIELDS.size], data[HEADER_BYTES:]
-        _, version, model_id, width, height, rows, columns, channels, length = _FIELDS.unpack(
-            fields
-        )
-        if version not in (STATIC, ADAPTIVE):
-            raise DamagedFileError(
-                f"format version {version}, this program reads {STATIC} and {ADAPTIVE}"
-            )
         if len(payload) != length:
             problem = "cut short" if len(payload) < length else "longer than its header says"
             raise DamagedFileError(f"{problem}: {len(payload)} bytes of payload, not {length}")
         if _checksum(fields, payload) != data[_FIELDS.size : HEADER_BYTES]:
             raise DamagedFileError("damaged: the content does not match its checksum")
         return cls(model_id, width, height, (rows, columns, channels), payload, version)
+
+
+def read_size(header: bytes) -> tuple[int, int]:
+    """Return the width and height that a file states, from its first `HEADER_BYTES` bytes.
+
+    Raises:
+        DamagedFileError: not such a file, another version, or cut short.
+    """
+    _, _, width, height, *_ = _header(header)
+    return width, height
+
+
+def _header(data: bytes) -> tuple:
+    """Return a file's fields behind the magic."""
+    if data[:3] != MAGIC:
+        raise DamagedFileError("not a .b17 file" if data else "the file is empty")
+    if len(data) < HEADER_BYTES:
+        raise DamagedFileError("cut short: the header is incomplete")
+    _, version, *others = _FIELDS.unpack(data[: _FIELDS.size])
+    if version not in (STATIC, ADAPTIVE):
+        raise DamagedFileError(
+            f"format version {version}, this program reads {STATIC} and {ADAPTIVE}"
+        )
+    return version, *others
 
 
 def _checksum(fields: bytes, payload: bytes) -> bytes:
