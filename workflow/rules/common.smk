@@ -29,7 +29,7 @@ from balle2017.data import kodak
 from balle2017.data.images import list_test_images
 from balle2017.errors import InputError
 from balle2017.files import is_url
-from balle2017.pipeline import experiment, models, sources, typed
+from balle2017.pipeline import experiment, external, models, sources, typed
 from balle2017.pipeline.failures import Job, failed_jobs
 from balle2017.pipeline.sources import BUILTIN, DATASETS, KODAK
 from balle2017.training import claims
@@ -39,12 +39,13 @@ KODAK_HASHES = ROOT / "workflow" / "resources" / "kodak.sha256"
 
 
 def checked_config():
-    """Check the config, then let Snakemake fill in the schema's defaults."""
+    """Check the config, then let Snakemake fill in the schema's defaults; return the schema."""
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     texts = typed.keep_texts(config, typed_config(), schema)
     config.update(experiment.convert_strings(texts, schema))
     experiment.check_config(config, schema)
     validate(config, str(SCHEMA))
+    return schema
 
 
 def code(script):
@@ -81,6 +82,27 @@ def init_flag(wildcards, input):
 def codec_qualities(wildcards):
     """Return the qualities at which a codec is measured."""
     return CODECS[wildcards.codec]
+
+
+def external_flags(wildcards):
+    """Return the flags that describe an external codec."""
+    part = config["evaluation"]["external"][wildcards.codec]
+    return external.evaluation_flags(EXTERNAL[wildcards.codec], part["qualities"])
+
+
+def external_files(wildcards):
+    """Return the files that the commands of an external codec name."""
+    return EXTERNAL[wildcards.codec].files()
+
+
+def whole_config(wildcards):
+    """Return the config as JSON; braces in what a function returns are no wildcards."""
+    return json.dumps(config, sort_keys=True)
+
+
+def one_of(names):
+    """Return a wildcard's pattern that matches some names, and nothing where there are none."""
+    return "|".join(names) or "(?!)"
 
 
 def show_summary():
@@ -168,7 +190,8 @@ MAIN_PROCESS = workflow.is_main_process
 
 
 try:
-    checked_config()
+    schema = checked_config()
+    EXTERNAL = external.external_codecs(config, schema, MAIN_PROCESS)
     EXPERIMENT = f"results/{config['experiment']}"
     MODELS_FOLDER = f"{EXPERIMENT}/models"
     RECORDER = sources.Recorder(Path("work/sources"), writes=MAIN_PROCESS)
@@ -210,4 +233,3 @@ wildcard_constraints:
     filters=names.WHOLE_PATTERN,
     seed=names.WHOLE_PATTERN,
     model=names.MODEL_PATTERN,
-    codec="[a-z0-9_]+",

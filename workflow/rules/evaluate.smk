@@ -47,6 +47,8 @@ rule evaluate_codec:
         bitstreams=directory(f"{RESULTS}/codecs/{{codec}}/bitstreams"),
     log:
         f"{LOGS}/evaluate_codec/{TEST.name}/{{codec}}.log",
+    wildcard_constraints:
+        codec=one_of(CODECS),
     conda:
         "../../envs/tables.yaml"
     params:
@@ -60,8 +62,35 @@ rule evaluate_codec:
         " --images {input.images:q} --testset {params.testset} --out {params.out} > {log} 2>&1"
 
 
+rule evaluate_external:
+    input:
+        code=code("evaluate_external"),
+        files=external_files,
+        test_record=TEST.record,
+        images=ancient(TEST.folder),
+    output:
+        summary=f"{RESULTS}/codecs/{{codec}}/summary.json",
+        per_image=f"{RESULTS}/codecs/{{codec}}/per_image.csv",
+        bitstreams=directory(f"{RESULTS}/codecs/{{codec}}/bitstreams"),
+    log:
+        f"{LOGS}/evaluate_external/{TEST.name}/{{codec}}.log",
+    wildcard_constraints:
+        codec=one_of(EXTERNAL),
+    conda:
+        "../../envs/tables.yaml"
+    params:
+        out=subpath(output.summary, parent=True),
+        flags=external_flags,
+        testset=TEST.name,
+    message:
+        "Compress and decompress the test images with {wildcards.codec}; log: {log}"
+    shell:
+        "python {input.code[0]} --codec {wildcards.codec} {params.flags}"
+        " --images {input.images:q} --testset {params.testset} --out {params.out} > {log} 2>&1"
+
+
 rule evaluate:
     input:
         expand(f"{RESULTS}/{{model}}/summary.json", model=MODELS),
         expand(f"{RESULTS}/{{model}}/adaptive/summary.json", model=MODELS),
-        expand(f"{RESULTS}/codecs/{{codec}}/summary.json", codec=CODECS),
+        expand(f"{RESULTS}/codecs/{{codec}}/summary.json", codec=[*CODECS, *EXTERNAL]),

@@ -179,7 +179,7 @@ rule report:
     params:
         results=subpath(output[0], parent=True),
         evaluation=subpath(input.summary, parent=True),
-        config=json.dumps(config, sort_keys=True),
+        config=whole_config,
         flags=experiment.flags({"published": PUBLISHED or None}),
     message:
         "Write {output}; log: {log}"

@@ -4,6 +4,7 @@ import datetime
 import difflib
 import json
 import math
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,8 @@ TYPES = {
     "array": "a list",
     "object": "a map",
 }
+#: Keys whose values have braces: commands, which no rule has as a path.
+_COMMAND = re.compile(r"evaluation\.external\.\w+\.(encode|decode)$")
 
 
 def _path(error: jsonschema.ValidationError) -> str:
@@ -68,6 +71,9 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         hint = f"did you mean {places[close[0]]}? " if close else ""
         name = f"{key}.{unknown}".lstrip(".")
         return f"{name} is not a config key; {hint}allowed: {', '.join(known)}"
+    if error.validator == "required":
+        lacks = next(name for name in rule if name not in value)
+        return f"{key} lacks {lacks}".lstrip()
     shown = json.dumps(value, default=str)
     if error.validator in BOUNDS:
         return f"{key} is {shown}; it must be {BOUNDS[error.validator].format(rule)}"
@@ -148,7 +154,7 @@ def check_config(config: dict, schema: dict) -> None:
     for key, value in _values(config):
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"config: {key} has {value}; it must be finite")
-        if isinstance(value, str) and not {"{", "}"}.isdisjoint(value):
+        if isinstance(value, str) and not {"{", "}"}.isdisjoint(value) and not _COMMAND.match(key):
             raise InputError(
                 f"config: {key} is {value}; Snakemake reads braces as wildcards, so rename it, or "
                 "give a link to it without braces"

@@ -68,6 +68,7 @@ class CodecPoint:
             the codec makes no such difference.
         estimate_bits: what `encode` returned beside the file -> the code length in bits
             that the coding tables give it; None where there are no such tables.
+        may_refuse_all: a codec that can hold no picture at all is no mistake.
     """
 
     identity: dict[str, Any]
@@ -79,6 +80,12 @@ class CodecPoint:
     keep_reconstructions: bool = False
     header_bytes: int | None = None
     estimate_bits: Callable[[Any], float] | None = None
+    may_refuse_all: bool = True
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.identity['codec']} {self.identity['point']:g}"
 
 
 def evaluate_images(images: list[Path], points: list[CodecPoint]) -> list[list[dict[str, Any]]]:
@@ -169,7 +176,11 @@ def _measure(
     decoded = point.decode(data)
     done = time.perf_counter()
     if decoded.shape != original.shape:
-        raise WorkError(f"{path} came back as {decoded.shape}, it was {original.shape}")
+        (height, width, _), (rows, columns, _) = original.shape, decoded.shape
+        raise WorkError(
+            f"{path} came back from {point.name} with {columns}x{rows} pixels, it has "
+            f"{width}x{height}"
+        )
     if kept is not None:
         with atomic_path(kept) as temporary:
             Image.fromarray(decoded).save(temporary)
@@ -276,13 +287,16 @@ def run_evaluation(images: Path, points: list[CodecPoint]) -> list[dict[str, Any
 
     Raises:
         InputError: no picture there, or two whose names differ in the suffix only.
-        WorkError: see `evaluate_images` and `check_rates`.
+        WorkError: see `evaluate_images` and `check_rates`; or a point refused all pictures
+            that may not.
     """
     folders = list(dict.fromkeys(point.out for point in points))
     paths = list_test_images(images, without=folders)
     rows = evaluate_images(paths, points)
     summaries = []
     for point, new in zip(points, rows, strict=True):
+        if not (point.may_refuse_all or coded(new)):
+            raise WorkError(f"{point.name} has no file of any picture: {new[0]['note']}")
         summary = point.identity | summarize(new)
         if point.estimate_bits is not None:
             summary["rate_difference"] = check_rates(coded(new)) if coded(new) else None

@@ -1,0 +1,64 @@
+"""The codecs of the config that are programs of others, see `evaluation.external`."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from balle2017.errors import InputError
+from balle2017.names import ADAPTIVE_CODEC, MODEL_CODEC
+from balle2017.pipeline.experiment import flags
+from balle2017.results.external import ExternalCodec, command_words
+
+
+def external_codecs(
+    config: Mapping[str, Any], schema: Mapping[str, Any], on_this_machine: bool
+) -> dict[str, ExternalCodec]:
+    """Return the external codecs of a config by name, after checking them.
+
+    Args:
+        config: checked against the schema, with its defaults.
+        schema: of the config; it has the names of the built-in codecs.
+        on_this_machine: also check that the programs are here.
+
+    Raises:
+        InputError: a name that is taken, a command that cannot be meant, a missing program.
+    """
+    built_in = schema["properties"]["evaluation"]["properties"]["codecs"]["properties"]
+    codecs = {}
+    for name, part in config["evaluation"]["external"].items():
+        where = f"config: evaluation.external.{name}"
+        if name in (*built_in, MODEL_CODEC, ADAPTIVE_CODEC):
+            raise InputError(f"{where} has the name of a codec that is built in; give another")
+        try:
+            codec = ExternalCodec(
+                name=name,
+                encode_command=command_words(part["encode"]),
+                decode_command=command_words(part["decode"]),
+                suffix=part["suffix"],
+                version_command=command_words(part["version"]) if part["version"] else [],
+                decoded_suffix=part["decoded_suffix"],
+                time_limit_s=part["time_limit_s"],
+            )
+            codec.check(part["qualities"])
+            if on_this_machine:
+                codec.check_programs()
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        codecs[name] = codec
+    return codecs
+
+
+def evaluation_flags(codec: ExternalCodec, qualities: list[float]) -> str:
+    """Return the flags of scripts/evaluate_external.py for one codec."""
+    version = shlex.join(codec.version_command)
+    return flags(
+        {
+            "encode": shlex.join(codec.encode_command),
+            "decode": shlex.join(codec.decode_command),
+            "version_command": version or None,
+            "suffix": codec.suffix,
+            "decoded_suffix": codec.decoded_suffix,
+            "quality": qualities,
+            "time_limit_s": codec.time_limit_s,
+        }
+    )

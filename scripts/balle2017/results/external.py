@@ -1,0 +1,269 @@
+"""Codecs that are programs of others: one command line that encodes, one that decodes."""
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from balle2017.data.images import decode_image
+from balle2017.data.reasons import BadImageError
+from balle2017.errors import CodecLimitError, InputError, WorkError
+from balle2017.files import printable
+
+#: What stands for a file or a number in a command.
+INPUT, OUTPUT, QUALITY = "{input}", "{output}", "{quality}"
+
+#: Names of what a decoder may write.
+DECODED_SUFFIXES = (".png", ".ppm", ".pnm")
+
+_VERSION_TIME_LIMIT_S = 60
+_MESSAGE_BYTES = 4096
+_MESSAGE_LENGTH = 200
+_PLACEHOLDER = re.compile(r"\{[A-Za-z_]+\}")
+_VERSION_LINE = re.compile(r"\d\.\d")
+
+
+def command_words(command: str | Sequence[str]) -> list[str]:
+    """Return the words of a command line, split as a shell does; a list has them already.
+
+    Raises:
+        InputError: a quotation has no end, or there is no word.
+    """
+    if not isinstance(command, str):
+        words = [str(word) for word in command]
+    else:
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            raise InputError(f"the command {command} cannot be read: {error}") from None
+    if not words:
+        raise InputError("a command must have a program")
+    return words
+
+
+def quality_text(quality: float) -> str:
+    """Return a quality as a command line has it: no exponent, nothing rounded, 30 for 30.0."""
+    return np.format_float_positional(quality, trim="-")
+
+
+@dataclass(frozen=True)
+class ExternalCodec:
+    """A program that encodes, and one that decodes; no shell reads what they are given.
+
+    Attributes:
+        name: what the tables call it.
+        encode_command: its words. {input} is a PNG of 8-bit sRGB, {output} the compressed
+            file, {quality} a number.
+        decode_command: its words. {input} is the compressed file, {output} the picture;
+            {quality} may be used.
+        suffix: of the compressed files.
+        version_command: words that print the version; empty: none is known.
+        decoded_suffix: of the picture, by which many programs choose its format.
+        time_limit_s: seconds after which a program is taken to hang.
+    """
+
+    name: str
+    encode_command: Sequence[str]
+    decode_command: Sequence[str]
+    suffix: str
+    version_command: Sequence[str] = ()
+    decoded_suffix: str = ".png"
+    time_limit_s: float = 3600
+
+    def check(self, qualities: Sequence[float]) -> None:
+        """Check that the commands have a place for what they need.
+
+        Raises:
+            InputError: what is missing, or has a name that nothing stands for.
+        """
+        for what, words in self._commands():
+            needed = set() if what == "version" else {INPUT, OUTPUT}
+            allowed = needed | ({QUALITY} if needed else set())
+            found = set(_PLACEHOLDER.findall(" ".join(words)))
+            if missing := sorted(needed - found):
+                raise InputError(f"the {what} command of {self.name} lacks {missing[0]}")
+            if unknown := sorted(found - allowed):
+                known = ", ".join(sorted(allowed)) or "nothing"
+                raise InputError(
+                    f"the {what} command of {self.name} has {unknown[0]}, for which nothing "
+                    f"stands; what is filled in is {known}"
+                )
+        if len(qualities) > 1 and QUALITY not in " ".join(self.encode_command):
+            raise InputError(
+                f"the encode command of {self.name} lacks {QUALITY}, and there are "
+                f"{len(qualities)} qualities"
+            )
+
+    def check_programs(self) -> None:
+        """Check that the programs can be started.
+
+        Raises:
+            InputError: the name of one that is missing.
+        """
+        for what, words in self._commands():
+            if shutil.which(words[0]) is None:
+                raise InputError(
+                    f"{words[0]}, the {what} program of {self.name}, is not installed, or is no "
+                    "program"
+                )
+
+    def files(self) -> list[str]:
+        """Return the words of the commands that name a file, such as a script or its settings."""
+        words = [word for _, command in self._commands() for word in command]
+        parts = [part for word in words for part in (word, word.partition("=")[2])]
+        # Braces would be wildcards where rules have such files as inputs.
+        there = (part for part in parts if part and "{" not in part and Path(part).is_file())
+        return list(dict.fromkeys(there))
+
+    def describe(self) -> str:
+        """Return the commands, and what the version command prints, in one line.
+
+        Raises:
+            InputError: the version command prints nothing.
+            WorkError: it does not end within a minute.
+        """
+        commands = [_shown(self.encode_command), _shown(self.decode_command)]
+        if not self.version_command:
+            return "; ".join([*commands, "version not known"])
+        limit = min(_VERSION_TIME_LIMIT_S, self.time_limit_s)
+        with _folder() as folder:
+            _, lines = _run(self.version_command, folder, limit)
+        if not lines:
+            raise InputError(f"{shlex.join(self.version_command)} prints no version")
+        return "; ".join([*commands, next(filter(_VERSION_LINE.search, lines), lines[0])])
+
+    def encode(self, pixels: np.ndarray, quality: float) -> bytes:
+        """Return the compressed file of uint8 pixels [height, width, 3].
+
+        Raises:
+            CodecLimitError: the program refuses the picture, or writes no file.
+            WorkError: it does not end.
+        """
+        with _folder() as folder:
+            source = folder / "input.png"
+            Image.fromarray(pixels).save(source, compress_level=1)
+            target = folder / f"output{self.suffix}"
+            return self._convert(self.encode_command, source, target, quality)
+
+    def decode(self, data: bytes, quality: float) -> np.ndarray:
+        """Return the picture of a compressed file, uint8 [height, width, 3].
+
+        It is read as the pictures of a test set are, to 8-bit sRGB.
+
+        Raises:
+            CodecLimitError: the program refuses the file, or writes no picture.
+            WorkError: it does not end.
+        """
+        with _folder() as folder:
+            source = folder / f"input{self.suffix}"
+            source.write_bytes(data)
+            target = folder / f"output{self.decoded_suffix}"
+            picture = self._convert(self.decode_command, source, target, quality)
+        try:
+            return decode_image(picture).pixels
+        except BadImageError as error:
+            program = Path(self.decode_command[0]).name
+            raise CodecLimitError(
+                f"{program} wrote a picture that cannot be read: {error}"
+            ) from None
+
+    def _commands(self) -> Iterator[tuple[str, Sequence[str]]]:
+        yield "encode", self.encode_command
+        yield "decode", self.decode_command
+        if self.version_command:
+            yield "version", self.version_command
+
+    def _convert(self, command: Sequence[str], source: Path, target: Path, quality: float) -> bytes:
+        """Return what a program makes of a file."""
+        values = {INPUT: str(source), OUTPUT: str(target), QUALITY: quality_text(quality)}
+        words = [_filled(word, values) for word in command]
+        program = Path(command[0]).name
+        status, lines = _run(words, source.parent, self.time_limit_s)
+        said = f": {lines[-1]}" if lines else ""
+        if status < 0:
+            raise CodecLimitError(f"{program} was ended by {_signal_name(-status)}{said}")
+        if status > 0:
+            raise CodecLimitError(f"{program} ended with status {status}{said}")
+        if not target.is_file():
+            raise CodecLimitError(f"{program} wrote no file{said}")
+        data = target.read_bytes()
+        if not data:
+            raise CodecLimitError(f"{program} wrote an empty file{said}")
+        return data
+
+
+def _shown(words: Sequence[str]) -> str:
+    """Return a command as somebody would type it in the config."""
+    plain = [_PLACEHOLDER.sub("x", word) for word in words]
+    return " ".join(
+        word if shlex.quote(without) == without else shlex.quote(word)
+        for word, without in zip(words, plain, strict=True)
+    )
+
+
+def _filled(word: str, values: Mapping[str, str]) -> str:
+    return _PLACEHOLDER.sub(lambda found: values.get(found[0], found[0]), word)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="balle2017-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _run(words: Sequence[str], folder: Path, time_limit_s: float) -> tuple[int, list[str]]:
+    """Run a program with nothing to read; return its exit status and what it printed at the end.
+
+    Args:
+        words: program and arguments.
+        folder: of its files; messages do not name it.
+        time_limit_s: seconds after which the program, and those that it started, are ended.
+
+    Raises:
+        WorkError: it did not end in time.
+    """
+    log = folder / "messages"
+    with open(log, "wb") as file:
+        # In a file and not in a pipe, which lives as long as anything that the program started.
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        status = process.wait(time_limit_s)
+    except BaseException as error:
+        # Also where this evaluation is ended: a program of its own session would go on.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise WorkError(
+                f"{Path(words[0]).name} did not end within {quality_text(time_limit_s)} seconds; "
+                "if it needs longer, raise time_limit_s"
+            ) from None
+        raise
+    with open(log, "rb") as file:
+        head = file.read(_MESSAGE_BYTES)
+        file.seek(max(len(head), log.stat().st_size - _MESSAGE_BYTES))
+        text = (head + file.read()).decode(errors="replace").replace(f"{folder}/", "")
+    lines = (printable(line.strip())[:_MESSAGE_LENGTH] for line in text.splitlines())
+    return status, [line for line in lines if line]

@@ -1,0 +1,99 @@
+"""Evaluate a codec that is two programs on a folder of pictures, at several qualities."""
+
+import functools
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from balle2017 import cli
+from balle2017.results.evaluation import CodecPoint, point_text, run_evaluation
+from balle2017.results.external import (
+    DECODED_SUFFIXES,
+    ExternalCodec,
+    command_words,
+    quality_text,
+)
+
+
+def _encode(codec: ExternalCodec, quality: float, pixels: Any) -> tuple[bytes, None]:
+    """Return the file; these codecs have no latents beside it."""
+    return codec.encode(pixels, quality), None
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Evaluate; print the points of the rate-distortion curve."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument("--codec", required=True, metavar="NAME", help="its name in the tables")
+    parser.add_argument(
+        "--encode",
+        required=True,
+        metavar="COMMAND",
+        help="with {input}, a PNG, {output} and {quality}; no shell reads it",
+    )
+    parser.add_argument(
+        "--decode",
+        required=True,
+        metavar="COMMAND",
+        help="with {input} and {output}, a picture; {quality} may be used",
+    )
+    parser.add_argument(
+        "--version_command", default="", metavar="COMMAND", help="prints the version"
+    )
+    parser.add_argument("--suffix", required=True, help="of the compressed files, as in .jxl")
+    parser.add_argument(
+        "--decoded_suffix",
+        choices=DECODED_SUFFIXES,
+        default=ExternalCodec.decoded_suffix,
+        help="of the picture that is decoded",
+    )
+    parser.add_argument("--quality", type=float, nargs="+", required=True, metavar="Q")
+    parser.add_argument(
+        "--time_limit_s",
+        type=float,
+        default=ExternalCodec.time_limit_s,
+        metavar="SECONDS",
+        help="a program that runs longer is ended, and the evaluation fails",
+    )
+    parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
+    parser.add_argument("--testset", help="name of the test set (the folder's name)")
+    args = parser.parse_args(argv)
+    # An evaluation that is ended ends the program that it waits for.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    codec = ExternalCodec(
+        name=args.codec,
+        encode_command=command_words(args.encode),
+        decode_command=command_words(args.decode),
+        suffix=args.suffix,
+        version_command=command_words(args.version_command) if args.version_command else [],
+        decoded_suffix=args.decoded_suffix,
+        time_limit_s=args.time_limit_s,
+    )
+    codec.check(args.quality)
+    codec.check_programs()
+    encoder = codec.describe()
+    points = [
+        CodecPoint(
+            identity={
+                "testset": args.testset or args.images.resolve().name,
+                "codec": args.codec,
+                "point": quality,
+                "encoder": encoder,
+            },
+            encode=functools.partial(_encode, codec, quality),
+            decode=functools.partial(codec.decode, quality=quality),
+            suffix=codec.suffix,
+            out=args.out,
+            folder=quality_text(quality),
+            may_refuse_all=False,
+        )
+        for quality in args.quality
+    ]
+    for row in run_evaluation(args.images, points):
+        print(point_text(row))
+
+
+if __name__ == "__main__":
+    cli.run(main)
