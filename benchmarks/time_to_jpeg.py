@@ -32,7 +32,7 @@ from balle2017.model import runtime
 from balle2017.names import value_for
 from balle2017.results.conventional import CODECS
 from balle2017.results.metrics import psnr
-from balle2017.training.input import PatchSampler, centre_patches
+from balle2017.training.input import PatchSampler, validation_patches
 from balle2017.training.settings import TrainingSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -194,7 +194,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     sampler = PatchSampler(
         ImageStore(lists[0]), settings.patch_size, settings.batch_size, 1, settings.seed, True
     )
-    held_out = centre_patches(ImageStore(lists[1]), HELD_OUT_SIZE)
+    held_out = validation_patches(ImageStore(lists[1]), HELD_OUT_SIZE)
     pictures = [read_image(path) for path in list_images(args.kodak)]
     jpeg_bpp, jpeg_psnr = jpeg_curve(pictures)
     folder = args.work / args.contender

@@ -149,9 +149,9 @@ def test_more_shards_than_a_process_may_open_at_first(tmp_path):
         "_, most = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))\n"
         "store = ImageStore(sys.argv[2])\n"
-        "from balle2017.training.input import centre_patches\n"
+        "from balle2017.training.input import validation_patches\n"
         "assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 64\n"
-        "assert centre_patches(store, 1)[98].tolist() == [[[98, 98, 98]]]\n"
+        "assert validation_patches(store, 1)[98].tolist() == [[[98, 98, 98]]]\n"
         "print(store[99].tolist())"
     )
     command = [sys.executable, "-c", code, str(ROOT / "scripts"), str(tmp_path / "list.csv")]

@@ -5,7 +5,7 @@ from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.data.split import split_images
 from balle2017.data.store import ImageStore
 from balle2017.errors import InputError
-from balle2017.training.input import PatchSampler, centre_patches
+from balle2017.training.input import PatchSampler, validation_patches
 from balle2017.training.settings import TrainingSettings
 
 
@@ -85,10 +85,44 @@ def test_small_pictures_are_named():
         sampler(sizes=((40, 40), (15, 20)))
 
 
-def test_centre_patches():
-    patches = centre_patches(Pictures(((40, 50), (16, 16))), 16)
-    assert patches[0, 0, 0].tolist() == [0, 12, 17]
-    assert patches[1, 0, 0].tolist() == [1, 0, 0]
+def places(sizes, per_image):
+    patches = validation_patches(Pictures(sizes), 16, per_image)
+    assert patches.shape[1:] == (16, 16, 3)
+    return [tuple(patch[0, 0]) for patch in patches]
+
+
+def test_validation_looks_at_the_centre_then_the_corners_then_the_edges():
+    centre, corners = [(0, 12, 17)], [(0, 0, 0), (0, 0, 34), (0, 24, 0), (0, 24, 34)]
+    edges = [(0, 0, 17), (0, 12, 0), (0, 12, 34), (0, 24, 17)]
+    expected = centre + corners + edges
+    for count in range(1, 10):
+        assert places([(40, 50)], count) == expected[:count]
+
+
+@pytest.mark.parametrize(
+    ("size", "counts"),
+    [
+        ((16, 16), [1] * 9),
+        ((16, 17), [1, 1, 2, 2, 2, 2, 2, 2, 2]),
+        ((16, 18), [1, 2, 3, 3, 3, 3, 3, 3, 3]),
+        ((18, 16), [1, 2, 2, 3, 3, 3, 3, 3, 3]),
+        ((17, 17), [1, 1, 2, 3, 4, 4, 4, 4, 4]),
+        ((18, 17), [1, 2, 3, 4, 5, 5, 5, 6, 6]),
+        ((18, 18), list(range(1, 10))),
+    ],
+)
+def test_places_that_coincide_count_once(size, counts):
+    found = [places([size], count) for count in range(1, 10)]
+    assert [len(of_count) for of_count in found] == counts
+    assert all(len(set(of_count)) == len(of_count) for of_count in found)
+
+
+def test_all_centres_come_first():
+    """So that the pictures that a run saves on its way are of different images."""
+    assert places([(40, 50), (16, 16), (20, 16)], 2) == [
+        *((0, 12, 17), (1, 0, 0), (2, 2, 0)),
+        *((0, 0, 0), (2, 0, 0)),
+    ]
 
 
 def test_the_input_goes_on_after_a_restart_as_if_undisturbed(tensorflow, tmp_path, picture_folder):

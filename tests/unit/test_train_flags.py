@@ -127,6 +127,7 @@ def test_training_starts_from_another_model(run, pictures, tmp_path):
     arguments = ["--data_dir", pictures, *SMALL, "--init_from", folder / "out"]
     # A rate this small changes no weight.
     still = ["--learning_rate", 1e-30, "--epochs", 9, "--steps_per_epoch", 1, "--lambda_rd", 0.03]
+    arguments += ["--val_patches_per_image", 2]
     done = run_script(
         "train", "--save_dir", tmp_path, *arguments, *still, "--early_stopping_patience", 2
     )
@@ -135,7 +136,7 @@ def test_training_starts_from_another_model(run, pictures, tmp_path):
     for name, value in weights(tmp_path).items():
         np.testing.assert_allclose(value, source[name], atol=1e-28, err_msg=name)
     assert f"starting from {folder / 'out' / 'model'}, trained for lambda 0.03" in done.stdout
-    assert "warning: 2 image(s) validate, and decide" in done.stdout
+    assert "warning: 4 patch(es) of 2 image(s) validate, and decide" in done.stdout
     # Nor did the first epoch change what the start was found to give.
     (start,) = re.findall(r"^start  (val_loss .*)$", done.stdout, re.M)
     assert f"  {start}  " in next(

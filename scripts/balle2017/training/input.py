@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from balle2017.data.store import ImageStore, centre_crop
+from balle2017.data.store import ImageStore
 from balle2017.errors import InputError
 from balle2017.training.settings import TrainingSettings
 
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 # Domains of the counter-based generator, so that no two uses share a stream.
 _ORDER, _CROP = 0, 1
+
+# Where validation looks, in this order: down and to the right, in halves of the way that a
+# patch can move.
+_PLACES = (
+    *((1, 1),),
+    *((0, 0), (0, 2), (2, 0), (2, 2)),
+    *((0, 1), (1, 0), (1, 2), (2, 1)),
+)
 
 
 def _generator(seed: int, domain: int, counter: int) -> np.random.Generator:
@@ -87,11 +95,33 @@ class PatchSampler:
         return patches
 
 
-def centre_patches(store: ImageStore, patch_size: int) -> np.ndarray:
-    """Return the centre crop of every picture, uint8 [n, patch_size, patch_size, 3]."""
+def validation_patches(store: ImageStore, patch_size: int, per_image: int = 1) -> np.ndarray:
+    """Return patches that are the same in every run, uint8 [n, patch_size, patch_size, 3].
+
+    Place by place, and at each picture by picture: all centres come first. In a picture that
+    is hardly larger than a patch they overlap; places that coincide count once.
+
+    Args:
+        store: the pictures.
+        patch_size: side of a patch in pixels.
+        per_image: how many places, 1 to 9: the centre, then the four corners, then the middles
+            of the four edges.
+
+    Raises:
+        InputError: a picture is smaller than a patch, or there is none.
+    """
     check_sizes(store, patch_size)
-    # Copies: views would keep all pictures mapped.
-    return np.stack([centre_crop(store[index], patch_size).copy() for index in range(len(store))])
+    patches: dict[tuple[int, int, int], np.ndarray] = {}
+    for down, right in _PLACES[:per_image]:
+        for index in range(len(store)):
+            image = store[index]
+            height, width, _ = image.shape
+            y, x = (height - patch_size) * down // 2, (width - patch_size) * right // 2
+            if (index, y, x) not in patches:
+                # A copy: views would keep all pictures mapped.
+                patch = image[y : y + patch_size, x : x + patch_size].copy()
+                patches[index, y, x] = patch
+    return np.stack(list(patches.values()))
 
 
 def create_train_val_datasets(
@@ -101,8 +131,7 @@ def create_train_val_datasets(
 
     Returns:
         A dataset of (step int64, patches uint8 [batch, patch, patch, 3]) that ends
-        with the last step of the run, and the centre crops of the validation
-        images, uint8 [n, patch, patch, 3].
+        with the last step of the run, and those of `validation_patches`.
     """
     import tensorflow as tf
 
@@ -122,4 +151,7 @@ def create_train_val_datasets(
 
     steps = tf.data.Dataset.range(start_step, settings.total_steps)
     train = steps.map(load, num_parallel_calls=1, deterministic=True).prefetch(4)
-    return train, centre_patches(ImageStore(val_list), settings.patch_size)
+    validation = validation_patches(
+        ImageStore(val_list), settings.patch_size, settings.val_patches_per_image
+    )
+    return train, validation

@@ -34,7 +34,7 @@ from balle2017.training.trainer import Trainer, learning_rate_at
 GDN_COLUMNS = ["gdn_0", "gdn_1", "igdn_0", "igdn_1"]
 #: Below this share of the signal in its normalization a GDN is as good as linear.
 DEAD_SHARE = 0.01
-#: Fewer patches than these are a poor measure of the validation loss.
+#: Fewer patches than these, or those of one image, are a poor measure of the validation loss.
 _FEW_PATCHES = 5
 
 HISTORY_COLUMNS = [
@@ -176,7 +176,7 @@ class _Run:
         self.images = ImageLoggingCallback(
             options.save_dir / "images", options.log_images_every, options.num_images_to_log
         )
-        self.val_patches = np.empty(0)
+        self.val_patches, self.val_count = np.empty(0), 0
         self.clock = time.monotonic()
 
     def begin(self, start: TrainedModel | None) -> None:
@@ -224,6 +224,7 @@ class _Run:
         dataset, self.val_patches = create_train_val_datasets(
             train_list, val_list, settings, trainer.step
         )
+        self.val_count = len(ImageStore(val_list))
         if self.device != "CPU":
             dataset = dataset.apply(tf.data.experimental.prefetch_to_device("/GPU:0"))
         if trainer.history and trainer.stopping.should_stop(len(trainer.history)):
@@ -250,10 +251,11 @@ class _Run:
 
     def _log_start(self) -> None:
         """Say what the validation has to go by, and how good the model is already."""
-        count = len(self.val_patches)
-        if count < _FEW_PATCHES:
+        patches, images = len(self.val_patches), self.val_count
+        if patches < _FEW_PATCHES or images == 1:
             self.monitor.line(
-                f"warning: {count} image(s) validate, and decide which epoch's weights are kept"
+                f"warning: {patches} patch(es) of {images} image(s) validate, and decide which "
+                "epoch's weights are kept"
             )
         if self.settings.init_from is not None:
             val = self.trainer.validate(self.val_patches).result
@@ -346,11 +348,10 @@ class _Run:
         """Return the result of the best weights on the test images, or on the validation."""
         tested = self.options.test_pictures
         source = "validation" if tested is None else str(tested.folder)
-        pictures = self.val_patches if tested is None else tested
-        result = self.trainer.test(pictures)
+        result = self.trainer.test(self.val_patches if tested is None else tested)
         return {
             "images": source,
-            "count": len(pictures),
+            "count": self.val_count if tested is None else len(tested),
             "loss": float(result.loss),
             "bpp": float(result.bpp),
             "mse": float(result.mse),

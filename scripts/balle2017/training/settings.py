@@ -78,6 +78,13 @@ class TrainingSettings:
     )
     batch_size: int = option(16, "patches per step", min=1)
     patches_per_image: int = option(1, "crops taken each time an image is visited", min=1)
+    val_patches_per_image: int = option(
+        1,
+        "patches of each validation image: the centre, then the four corners, then the middles of "
+        "the edges",
+        min=1,
+        max=9,
+    )
     flip: bool = option(True, "mirror half of the patches")
     num_filters: int = option(128, "channels of the transforms", min=1, max=MAX_CHANNELS)
     num_latents: int | None = option(
