@@ -31,7 +31,7 @@ SCRIPTS = {
     "tensorflow": ["train", "evaluate"],
     "tables": [
         *("builtin_photographs", "fetch_kodak", "unpack_test_images", "extract", "split"),
-        *("evaluate_codec", "aggregate", "compare_published"),
+        *("evaluate_codec", "evaluate_external", "aggregate", "compare_published"),
         *("plot", "plot_training", "compare_images", "report"),
     ],
 }
@@ -41,6 +41,7 @@ def third_party(path):
     """Return the packages that a file imports, by the name they are installed by."""
     names = {
         "PIL": "pillow",
+        "pillow_jxl": "pillow-jxl-plugin",
         "skimage": "scikit-image",
         "tensorboard": "tensorflow",
         "tensorflow_compression": "tensorflow-compression",

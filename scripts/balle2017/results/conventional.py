@@ -1,12 +1,14 @@
 """The conventional codecs we compare with, each with its settings spelt out."""
 
 import contextlib
+import importlib.metadata
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pillow_jxl  # noqa: F401 - Pillow reads and writes JPEG XL with it
 from PIL import Image, ImageFile, features
 
 from balle2017.errors import CodecLimitError, InputError
@@ -34,7 +36,7 @@ def _limits(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
-        raise CodecLimitError(f"{what}: {error}") from None
+        raise CodecLimitError(f"{what}: {' '.join(str(error).split())}") from None
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class ImageCodec:
         options: the other arguments of the encoder.
         bounds: lowest and highest quality.
         max_side: the longest side that encoder and decoder take, in pixels; None: any.
+        package: what adds the format to Pillow, and brings the library; None: Pillow itself.
     """
 
     format: str
@@ -58,6 +61,7 @@ class ImageCodec:
     quality: Callable[[float], dict[str, Any]]
     options: dict[str, Any] = field(default_factory=dict)
     max_side: int | None = None
+    package: str | None = None
 
     def encode(self, pixels: np.ndarray, quality: float) -> bytes:
         """Return the compressed file of uint8 pixels [height, width, 3].
@@ -88,8 +92,11 @@ class ImageCodec:
     def describe(self) -> str:
         """Return the encoder's settings and version in one line."""
         options = " ".join(f"{key}={value}" for key, value in self.options.items())
-        version = features.version(self.library) or "unknown"
-        return f"Pillow {Image.__version__}, {self.library} {version}, {options}"
+        if self.package is not None:
+            library, version = self.package, importlib.metadata.version(self.package)
+        else:
+            library, version = self.library, features.version(self.library) or "unknown"
+        return f"Pillow {Image.__version__}, {library} {version}, {options}"
 
 
 def _jpeg2000(**options: Any) -> ImageCodec:
@@ -147,6 +154,16 @@ CODECS = {
         # The encoder takes 65536, libavif decodes no more than this.
         max_side=32768,
     ),
+    "jpegxl": ImageCodec(
+        "JXL",
+        ".jxl",
+        "libjxl",
+        # At 100 the plugin asks for what is neither lossless nor lossy, and libjxl refuses.
+        (0, 99),
+        lambda q: {"quality": q},
+        options={"effort": 7, "decoding_speed": 0, "lossless": False, "use_container": False},
+        package="pillow-jxl-plugin",
+    ),
 }
 
 
@@ -163,6 +180,6 @@ def get_codec(name: str, quality: list[float]) -> ImageCodec:
     for value in quality:
         if not low <= value <= high:
             raise InputError(f"quality {value:g} of {name} must lie between {low} and {high}")
-    if not features.check(codec.library):
+    if codec.package is None and not features.check(codec.library):
         raise InputError(f"this Pillow cannot write {name}")
     return codec

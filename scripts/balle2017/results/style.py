@@ -39,6 +39,7 @@ _LABELS = {
     "jpeg2000_plain": "JPEG 2000, reversible",
     "webp": "WebP",
     "avif": "AVIF",
+    "jpegxl": "JPEG XL",
 }
 
 # The same input gives the same bytes: no date, no random ids.
