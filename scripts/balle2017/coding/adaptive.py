@@ -55,8 +55,10 @@ class AdaptiveCoder:
         index = indexes(step, base, weights, len(self._cdf_offset))
         return index, predictions(step, self._adaptation.prediction[part])
 
-    def _entries(self, values: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yield of each step the tables' indexes, the entries, and the numbers beyond tables.
+    def _entries(
+        self, values: np.ndarray
+    ) -> Iterator[tuple[Step, np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield each step, its tables' indexes, the entries, and the numbers beyond tables.
 
         Numbers 0, 1, 2, 3, ... stand for the residuals 0, -1, 1, -2, ...
         """
@@ -68,7 +70,7 @@ class AdaptiveCoder:
             beyond = (entries < 0) | (entries >= last)
             np.copyto(entries, last, where=beyond)
             outside = residual[beyond]
-            yield index, entries, (outside << 1) ^ (outside >> 31)
+            yield step, index, entries, (outside << 1) ^ (outside >> 31)
 
     def encode(self, latents: np.ndarray) -> bytes:
         """Return the payload for latents.
@@ -77,7 +79,7 @@ class AdaptiveCoder:
             latents: int16 [height, width, channels], up to `MAX_LATENT` in magnitude.
         """
         handle = tfc.create_range_encoder([], self._cdf)
-        for index, entries, numbers in self._entries(self._in_order(latents)):
+        for _, index, entries, numbers in self._entries(self._in_order(latents)):
             handle = tfc.entropy_encode_index(handle, index, entries)
             if len(numbers):
                 digits = numbers[:, None] >> _DIGIT_SHIFTS & 255
@@ -117,12 +119,20 @@ class AdaptiveCoder:
             latents[row, :, order] = values[:, row]
         return latents
 
-    def bits(self, latents: np.ndarray) -> float:
-        """Return the code length of integer latents, int16 [height, width, channels]."""
-        bits = 0.0
-        for index, entries, numbers in self._entries(self._in_order(latents)):
-            bits += float(self._bits[self._starts[index] + entries].sum())
-            bits += 8 * _DIGITS * len(numbers)
+    def place_bits(self, latents: np.ndarray) -> np.ndarray:
+        """Return the code length of each place, summed over channels, in bits.
+
+        Args:
+            latents: int16 [height, width, channels].
+
+        Returns:
+            Float64 [height, width].
+        """
+        bits: np.ndarray = np.zeros(latents.shape[:2])
+        for step, index, entries, _ in self._entries(self._in_order(latents)):
+            lengths = self._bits[self._starts[index] + entries]
+            lengths += 8 * _DIGITS * (entries == self._last.take(index))
+            bits[step.where[1:]] += lengths.sum(0)
         return bits
 
     def _in_order(self, latents: np.ndarray) -> np.ndarray:

@@ -34,23 +34,27 @@ class CodeLengths:
         self._escape = sizes - 1
         self._offset = cdf_offset.astype(np.int64)
 
-    def __call__(self, index: np.ndarray | int, values: np.ndarray) -> float:
-        """Return the sum over values, each coded with the table of its index.
+    def __call__(self, index: np.ndarray | int, values: np.ndarray) -> np.ndarray:
+        """Return the bits of each value, coded with the table of its index.
 
         Args:
             index: int32, of a shape that can be broadcast to that of the values.
-            values: int32, any shape.
+            values: integers, any shape.
+
+        Returns:
+            Float64, as values.
         """
         index = np.broadcast_to(index, values.shape)
         entry = values - self._offset[index]
         escape = self._escape[index]
         outside = (entry < 0) | (entry >= escape)
-        bits = self._bits[self._starts[index] + np.where(outside, escape, entry)].sum()
+        bits = self._bits[self._starts[index] + np.where(outside, escape, entry)]
         # A value n places beyond its table, 1 or more, is followed by n in the Elias gamma
         # code, and by one bit for the side.
         entry, end = entry[outside], escape[outside]
         places = np.where(entry < 0, -entry, entry - end + 1)
-        return float(bits + (2 * np.floor(np.log2(places)) + 2).sum())
+        bits[outside] += 2 * np.floor(np.log2(places)) + 2
+        return bits
 
     def fewest(self) -> np.ndarray:
         """Return of each table a bound under which no value is coded, in bits, float64 [tables].

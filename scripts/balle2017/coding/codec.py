@@ -238,20 +238,47 @@ class Codec:
         assert coder is not None, "`decompress` has looked"
         return coder.decode(stream.payload, rows, columns)
 
-    def estimated_bits(self, latents: np.ndarray, adaptive: bool = True) -> float:
-        """Return the code length of integer latents by the tables that `encode` uses, in bits.
+    def place_bits(self, latents: np.ndarray, adaptive: bool = True) -> np.ndarray:
+        """Return what each place of integer latents costs by the tables that `encode` uses.
 
         Args:
             latents: as `encode` returns them.
             adaptive: what `encode` was called with.
+
+        Returns:
+            Float64 [h, w], bits, summed over channels; a place is 16x16 pixels.
         """
         # A channel at a time, for large pictures.
-        bits = sum(
-            self._code_lengths(channel, latents[..., channel]) for channel in range(self._channels)
-        )
+        bits: np.ndarray = np.zeros(latents.shape[:2])
+        for channel in range(self._channels):
+            bits += self._code_lengths(channel, latents[..., channel])
         if adaptive and self._adaptive is not None:
-            bits = min(bits, self._adaptive.bits(latents))
+            bits = min(bits, self._adaptive.place_bits(latents), key=np.sum)
         return bits
+
+    def channel_bits(self, latents: np.ndarray) -> np.ndarray:
+        """Return what each channel of integer latents costs with the static prior.
+
+        Args:
+            latents: as `encode` returns them.
+
+        Returns:
+            Float64 [channels], bits.
+        """
+        return np.array(
+            [
+                self._code_lengths(channel, latents[..., channel]).sum()
+                for channel in range(self._channels)
+            ]
+        )
+
+    def value_bits(self, channel: int, values: np.ndarray) -> np.ndarray:
+        """Return what integer values of one channel cost with the static prior, in bits."""
+        return self._code_lengths(channel, values)
+
+    def estimated_bits(self, latents: np.ndarray, adaptive: bool = True) -> float:
+        """Return the code length of integer latents in bits: the sum of `place_bits`."""
+        return float(self.place_bits(latents, adaptive).sum())
 
     def check_tables(self) -> float:
         """Return the share of the rate that the tables cost beyond the prior's entropy.

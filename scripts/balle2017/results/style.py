@@ -46,6 +46,9 @@ _LABELS = {
 _DETERMINISTIC: dict[Any, Any] = {"svg.hashsalt": "balle2017", "svg.fonttype": "none"}
 
 
+_WITHOUT_DATE = {".png": {"Software": None}, ".svg": {"Date": None}}
+
+
 def line_style(index: int) -> tuple[str, str]:
     """Return colour and marker of the line with this number; no two of the first 64 are alike."""
     colour, _ = STYLES[index % len(STYLES)]
@@ -72,10 +75,10 @@ def curve_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     return {name: line_style(index) for index, name in enumerate(order)}
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write `path`.png and `path`.svg, atomically, and close the figure."""
+def save_figure(figure: Figure, path: Path, kinds: Iterable[str] = (".png", ".svg")) -> None:
+    """Write `path`.png and the other kinds, atomically, and close the figure."""
     with plt.rc_context(_DETERMINISTIC):
-        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+        for suffix in kinds:
             with atomic_path(path.with_name(path.name + suffix)) as temporary:
-                figure.savefig(temporary, dpi=160, metadata=metadata)
+                figure.savefig(temporary, dpi=160, metadata=_WITHOUT_DATE[suffix])
     plt.close(figure)
