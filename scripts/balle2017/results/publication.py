@@ -4,9 +4,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from balle2017.errors import InputError
-from balle2017.files import atomic_path, read_json, write_table
+from balle2017.files import atomic_path, read_json, write_bytes, write_table
 from balle2017.names import lambda_name
+from balle2017.results.aggregation import read_bd
+from balle2017.results.style import curve_label
 
 MODEL_COLUMNS = [
     "model",
@@ -121,6 +125,31 @@ def publish_models(models: Path, out: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def reference_table(bd: pd.DataFrame, published: pd.DataFrame) -> str:
+    """Return the results in a Markdown table: a row for each curve, the best first.
+
+    Args:
+        bd: bd_rate.csv.
+        published: bd_rate_published.csv.
+    """
+    columns = {
+        ("jpeg", "psnr_rgb"): "rate against JPEG, at equal PSNR",
+        ("jpeg", "ms_ssim_rgb_db"): "at equal MS-SSIM",
+        (
+            "factorized_prior",
+            "psnr_rgb",
+        ): "rate against the published factorized prior, at equal PSNR",
+    }
+    both = pd.concat([bd, published])
+    deltas = both.pivot_table("bd_rate_percent", "codec", ["anchor", "metric"])
+    deltas = deltas.reindex(columns=list(columns)).sort_values(("jpeg", "psnr_rgb"))
+    lines = ["| | " + " | ".join(columns.values()) + " |", "|---|" + "---:|" * len(columns)]
+    for name, row in deltas.iterrows():
+        cells = ["" if pd.isna(value) else f"{value:+.1f} %" for value in row]
+        lines.append(f"| {curve_label(name)} | {' | '.join(cells)} |")
+    return "".join(f"{line}\n" for line in lines)
+
+
 def publish_results(results: Path, out: Path) -> None:
     """Copy tables, figures and comparison sheets of results/EXPERIMENT, and write models.csv.
 
@@ -139,6 +168,9 @@ def publish_results(results: Path, out: Path) -> None:
         for file in files:
             copy(file, out / file.relative_to(results))
     write_table(out / "models.csv", MODEL_COLUMNS, model_rows(results / "models"))
+    if (results / "bd_rate_published.csv").exists():
+        tables = (read_bd(results / name) for name in ("bd_rate.csv", "bd_rate_published.csv"))
+        write_bytes(out / "table.md", reference_table(*tables).encode())
 
 
 def copy(source: Path, target: Path) -> None:
