@@ -104,3 +104,17 @@ def test_the_readme_shows_the_reference():
         f"{min(tuned):.0f} to {max(tuned):.0f} minutes for each of the others"
     )
     assert times in " ".join(readme.split())
+
+
+def test_the_guide_shows_how_much_is_chance():
+    guide = (ROOT / "docs" / "reproducibility.md").read_text(encoding="utf-8")
+    points = pd.read_csv(REFERENCE / "seeds" / "seeds.csv")
+    for _, row in points[points["curve"] == "balle2017-f64"].iterrows():
+        assert (
+            f"| {row['point']:g} | {row['bpp_mean']:.4f} | {row['bpp_low']:.4f} to "
+            f"{row['bpp_high']:.4f} | {row['psnr_rgb_mean']:.2f} | {row['psnr_rgb_low']:.2f} to "
+            f"{row['psnr_rgb_high']:.2f} |"
+        ) in guide
+    for _, row in pd.read_csv(REFERENCE / "seeds" / "bd_rate_seeds.csv").iterrows():
+        mean, low, high = (row[f"bd_rate_percent_{name}"] for name in ("mean", "low", "high"))
+        assert f" | {mean:+.1f} % | {low:+.1f} to {high:+.1f} % |" in guide

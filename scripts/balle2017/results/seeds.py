@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.interpolate import PchipInterpolator
 
 from balle2017.results.tables import curve_names, is_model, lacking
 
@@ -119,7 +118,7 @@ class Band(NamedTuple):
     """The range of a quality over seeds, at rates that all of their curves cover.
 
     Attributes:
-        bpp: rising, in equal steps of log rate.
+        bpp: rising, in equal steps.
         low: lowest quality there.
         high: highest quality there.
     """
@@ -132,8 +131,7 @@ class Band(NamedTuple):
 def band(seeds: list[pd.DataFrame], metric: str) -> Band | None:
     """Return the range of a quality over the curves of several seeds.
 
-    Between its points each curve is interpolated over log rate as for Bjøntegaard deltas
-    (PCHIP).
+    Between its points each curve is a straight line, as figures draw it.
 
     Args:
         seeds: rows of rd.csv, a frame for each seed.
@@ -150,13 +148,8 @@ def band(seeds: list[pd.DataFrame], metric: str) -> Band | None:
     high = min(curve["bpp"].iloc[-1] for curve in curves)
     if low >= high:
         return None
-    bpp = np.geomspace(low, high, _BAND_POINTS)
-    # Rounding must not put the ends outside of what is covered.
-    bpp[0], bpp[-1] = low, high
-    qualities = [
-        PchipInterpolator(np.log(curve["bpp"]), curve[metric].to_numpy(float))(np.log(bpp))
-        for curve in curves
-    ]
+    bpp = np.linspace(low, high, _BAND_POINTS)
+    qualities = [np.interp(bpp, curve["bpp"], curve[metric].astype(float)) for curve in curves]
     return Band(bpp, np.min(qualities, axis=0), np.max(qualities, axis=0))
 
 
