@@ -26,6 +26,7 @@ localrules:
     train,
     evaluate,
     aggregate,
+    export_curves,
     plot,
     plot_training,
     compare_images,
@@ -40,6 +41,7 @@ rule all:
         rules.plot_training.output,
         rules.compare_images.output,
         rules.report.output,
+        rules.export_curves.output,
         rules.compare_published.output if PUBLISHED else [],
 
 

@@ -11,7 +11,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Compare; print the differences."""
     parser = cli.Parser(__doc__)
     parser.add_argument("--rd", type=Path, required=True, help="rd.csv")
-    parser.add_argument("--published", type=Path, required=True, help="table of published curves")
+    parser.add_argument("--published", type=Path, required=True, help="table of curves")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
     args = parser.parse_args(argv)
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rd, published = read_rd(args.rd), read_published(args.published)
     calibration, bd = calibrate(rd, published), bd_against_published(rd, published)
     text = bd_seeds_text(bd, "factorized_prior", "the published factorized prior")
-    text += published_text(calibration, bd)
+    text += published_text(calibration, bd, published)
     write_frame(args.out / "calibration.csv", calibration)
     write_frame(args.out / "bd_rate_published.csv", bd)
     write_bytes(args.out / "published.txt", text.encode())

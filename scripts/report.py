@@ -40,12 +40,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     published = calibration = None
     if args.published is not None:
         published = read_published(args.published)
-        calibration = report.table_html(read_calibration(args.results / "calibration.csv"))
+        calibrations = read_calibration(args.results / "calibration.csv")
+        calibration = report.table_html(calibrations) if len(calibrations) else None
         bd = pd.concat([bd, read_bd(args.results / "bd_rate_published.csv")])
     comparisons = compare(args.images, args.evaluation, rd, bd_images)
     content = {
         "experiment": config.get("experiment", args.results.name),
-        "sentences": report.summary_sentences(rd, bd),
+        "sentences": report.summary_sentences(rd, bd, published),
         "chart": report.chart_html(rd, published),
         "comparisons": report.comparison_data(comparisons),
         "rd": report.table_html(rd),
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "seeds": [
             report.table_html(table) for table in (seed_table(rd), bd_seeds(bd)) if len(table)
         ],
+        "published": published is not None,
         "calibration": calibration,
         "bd_images": report.table_html(bd_images),
         "images_figure": report.inline_svg(args.results / "rd_per_image.svg"),

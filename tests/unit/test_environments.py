@@ -32,6 +32,7 @@ SCRIPTS = {
     "tables": [
         *("builtin_photographs", "fetch_kodak", "unpack_test_images", "extract", "split"),
         *("evaluate_codec", "evaluate_external", "aggregate", "compare_published"),
+        *("collect_curves", "export_curves"),
         *("plot", "plot_training", "compare_images", "report"),
     ],
 }

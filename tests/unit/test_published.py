@@ -1,17 +1,22 @@
+import json
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 from balle2017.errors import InputError
-from balle2017.results.aggregation import RD_COLUMNS, read_rd
+from balle2017.pipeline.curves import curve_files
+from balle2017.results.aggregation import RD_COLUMNS, bd_delta, read_bd, read_rd
 from balle2017.results.plotting import plot_rd
 from balle2017.results.published import (
     COUNTERPARTS,
-    LABELS,
     bd_against_published,
     calibrate,
     published_text,
     read_published,
 )
+from balle2017.results.report import chart_html, summary_sentences
+from balle2017.results.tables import write_frame
 from helpers import ROOT, run_script
 
 TABLE = ROOT / "workflow" / "resources" / "published_kodak.csv"
@@ -32,7 +37,9 @@ def points(published, curve, codec, shift=0.0, **extra):
 
 
 def test_the_table_has_eight_rising_curves(published):
-    assert set(published["curve"]) == set(LABELS)
+    assert published["curve"].nunique() == published["label"].nunique() == 8
+    drawn = published.loc[published["drawn"], "curve"]
+    assert set(drawn) == {"factorized_prior", "hyperprior", "bpg444"}
     for _, curve in published.groupby("curve"):
         assert (np.diff(curve["bpp"]) > 0).all()
         assert len(curve) >= 8
@@ -56,7 +63,7 @@ def test_a_curve_above_the_published_one_is_off_by_that_much(published):
     bd = bd_against_published(rd, published)
     row = bd.query("codec.str.startswith('balle') and anchor == 'factorized_prior'").iloc[0]
     assert 5 < row["bd_rate_percent"] < 15
-    text = published_text(calibration, bd)
+    text = published_text(calibration, bd, published)
     assert "balle2017-f128-s1 against the published factorized prior: +" in text
     assert "jpeg_plain and the published jpeg420: +0.25 dB on average" in text
 
@@ -110,3 +117,221 @@ def test_measurements_on_kodak_are_the_published_ones(
     assert len(calibration) == 2
     assert (calibration["points"] == len(qualities)).all()
     assert calibration["largest_difference_db"].abs().max() < tolerance
+
+
+CSV = "codec,bpp,psnr_rgb,ms_ssim_rgb\nnew,0.2,30,0.9\nnew,0.4,32,0.95\nnew,0.8,35,0.98\n"
+JSON = {
+    "name": "bmshj2018-factorized",
+    "description": "Inference (ans)",
+    "results": {
+        "psnr-rgb": [26.9, 28.2, 29.6],
+        "ms-ssim-rgb": [0.91, 0.94, 0.96],
+        "bpp": [0.12, 0.19, 0.29],
+        "encoding_time": [0.03, 0.02, 0.04],
+    },
+}
+
+
+@pytest.fixture
+def theirs(tmp_path):
+    """Two files of others: a CSV, and a JSON file of CompressAI."""
+    (tmp_path / "new.csv").write_text(CSV)
+    (tmp_path / "factorized.json").write_text(json.dumps(JSON))
+    return tmp_path / "new.csv", tmp_path / "factorized.json"
+
+
+def collect(files, sources, out):
+    return run_script("collect_curves", *files, "--source", *sources, "--out", out)
+
+
+def test_curves_of_others_are_named_after_their_source(theirs, tmp_path):
+    out = tmp_path / "published.csv"
+    done = collect([TABLE, *theirs], ["", "Smith 2024, table 3", "CompressAI"], out)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "new, Smith 2024, table 3: 3 points" in done.stdout
+    table = read_published(out)
+    names = {"new (Smith 2024, table 3)", "bmshj2018-factorized (CompressAI)", "factorized_prior"}
+    assert names <= set(table["curve"])
+    new = table[table["curve"] == "bmshj2018-factorized (CompressAI)"]
+    assert new["bpp"].tolist() == JSON["results"]["bpp"]
+    assert new["psnr_rgb"].tolist() == JSON["results"]["psnr-rgb"]
+    assert new["ms_ssim_rgb"].tolist() == JSON["results"]["ms-ssim-rgb"]
+    # What is collected is such a table itself.
+    again = collect([out], [""], tmp_path / "again.csv")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "again.csv").read_bytes() == out.read_bytes()
+
+
+def test_they_are_drawn_and_compared_and_never_in_our_table(published, theirs, tmp_path):
+    rd = points(published, "jpeg420", "jpeg").assign(n_images=24)
+    ours = points(published, "factorized_prior", "balle2017", filters=128, seed=1)
+    rd = pd.concat([rd, ours.assign(n_images=24)])
+    write_frame(tmp_path / "rd.csv", rd)
+    before = (tmp_path / "rd.csv").read_bytes()
+    table = tmp_path / "published.csv"
+    assert collect(theirs, ["Smith 2024", "CompressAI"], table).returncode == 0
+    done = run_script(
+        *("compare_published", "--rd", tmp_path / "rd.csv", "--published", table),
+        *("--out", tmp_path),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "BD-rate of balle2017-f128-s1 against new, Smith 2024: " in done.stdout
+    bd = read_bd(tmp_path / "bd_rate_published.csv")
+    row = bd.query("codec == 'balle2017-f128-s1' and anchor == 'new (Smith 2024)'").iloc[0]
+    anchor = read_published(table).query("curve == 'new (Smith 2024)'")
+    curve = read_rd(tmp_path / "rd.csv").query("codec == 'balle2017'")
+    expected = bd_delta(curve, anchor, "psnr_rgb")["bd_rate_percent"]
+    assert row["bd_rate_percent"] == pytest.approx(expected)
+    done = run_script(
+        *("plot", "--rd", tmp_path / "rd.csv", "--published", table, "--out", tmp_path)
+    )
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "rd_curve.svg").read_text(encoding="utf-8")
+    assert "new, Smith 2024" in text
+    assert "bmshj2018-factorized, CompressAI" in text
+    assert (tmp_path / "rd.csv").read_bytes() == before
+    others = read_published(table)
+    sentences = summary_sentences(rd, bd, others)
+    assert any("bits than new, Smith 2024" in sentence for sentence in sentences)
+    assert "new, Smith 2024" in chart_html(rd, others)
+
+
+@pytest.mark.parametrize("name", ["balle2017-f128-s1", "balle2017", "balle2017-f8 (x-s1)"])
+def test_a_curve_of_others_may_have_the_name_of_ours(published, tmp_path, name):
+    """As the results of another copy of this program have."""
+    rd = points(published, "factorized_prior", "balle2017", filters=128, seed=1)
+    rd = rd.assign(n_images=24).astype({"filters": "Int64", "seed": "Int64"})
+    (tmp_path / "x.csv").write_text(CSV.replace("new", name))
+    others = read_published(tmp_path / "x.csv", "theirs-f1")
+    bd = bd_against_published(rd, others)
+    assert f"{name}, theirs-f1" in " ".join(summary_sentences(rd, bd, others))
+    plot_rd(rd, tmp_path, published=others)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.csv", "codec,bpp\nnew,1\n", "no table of published curves: it lacks psnr_rgb"),
+        ("x.csv", "codec,bpp,psnr_rgb\n", "holds no point of a curve"),
+        ("x.csv", "codec,bpp,psnr_rgb\nnew,0,30\n", "new has the bpp 0; it must be more than 0"),
+        ("x.csv", "codec,bpp,psnr_rgb\nnew,,30\n", "new has the bpp nan; it must be more than 0"),
+        ("x.csv", "codec,bpp,psnr_rgb\nnew,1,much\n", "new has the psnr_rgb much; it must be"),
+        ("x.csv", "codec,bpp,ms_ssim_rgb\nnew,1,13\n", "from 0 to 1, and not in dB"),
+        ("x.json", "[]", "holds no results as CompressAI writes them"),
+        ("x.json", "{", "holds no results as CompressAI writes them"),
+        ("x.json", '{"results": {"bpp": [1]}}', "it lacks bpp, or psnr-rgb and ms-ssim-rgb"),
+        ("x.json", '{"bpp": [1, 2], "psnr-rgb": [30]}', "holds no results as CompressAI writes"),
+        ("x.json", '{"bpp": [1], "psnr-rgb": [Infinity]}', "x has the psnr_rgb inf; it must be"),
+    ],
+)
+def test_a_file_that_cannot_be_meant_is_one_sentence(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    done = collect([tmp_path / name], ["me"], tmp_path / "out.csv")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_measure_may_be_missing(published, tmp_path):
+    (tmp_path / "x.json").write_text(json.dumps({"bpp": [0.1, 0.5, 1], "psnr-rgb": [28, 33, 36]}))
+    others = read_published(tmp_path / "x.json", "me")
+    assert others["label"].unique().tolist() == ["x, me"]
+    assert others["ms_ssim_rgb_db"].isna().all()
+    rd = points(published, "jpeg420", "jpeg").assign(n_images=24)
+    plot_rd(rd, tmp_path, published=others)
+    bd = bd_against_published(rd, others).set_index("metric")
+    assert bd.loc["ms_ssim_rgb_db", "reason"] == "fewer than 3 points"
+    assert not np.isnan(bd.loc["psnr_rgb", "bd_rate_percent"])
+
+
+def test_two_curves_of_one_name_need_two_sources(theirs, tmp_path):
+    other = tmp_path / "ms_ssim.json"
+    shutil.copy(theirs[1], other)
+    done = collect([theirs[1], other], ["CompressAI", "CompressAI"], tmp_path / "out.csv")
+    assert done.returncode == 2
+    assert "ms_ssim.json has the curve bmshj2018-factorized (CompressAI), and so has" in done.stderr
+    done = collect([theirs[1], other], ["CompressAI", "CompressAI, MS-SSIM"], tmp_path / "out.csv")
+    assert done.returncode == 0, done.stderr
+    done = collect([theirs[1], other], ["CompressAI"], tmp_path / "out.csv")
+    assert "there are 2 files and 1 sources; give each its own" in done.stderr
+
+
+def config(test_images, curves):
+    return {"test_images": test_images, "evaluation": {"curves": curves}}
+
+
+def test_the_published_curves_are_there_on_kodak_alone(theirs):
+    name, file = "table.csv", str(theirs[0])
+    new = {"file": file, "source": "me"}
+    assert curve_files(config("kodak", None), name) == [(name, "")]
+    assert curve_files(config("builtin", None), name) == []
+    assert curve_files(config("input/kodak", None), name) == []
+    assert curve_files(config("kodak", []), name) == []
+    assert curve_files(config("kodak", [new]), name) == [(file, "me")]
+    assert curve_files(config("kodak", [{"file": "published"}, new]), name) == [
+        (name, ""),
+        (file, "me"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"file": "published"}, r"curves\[0\].file is published: these are curves for test_images"),
+        ({"file": "nowhere.csv", "source": "me"}, "nowhere.csv, which is no file; give a CSV or"),
+        ({"file": "FILE"}, r"evaluation.curves\[0\] lacks source: who published"),
+        ({"file": "FILE", "source": " "}, "lacks source"),
+    ],
+)
+def test_mistakes_about_curves_are_found_before_the_run(theirs, entry, message):
+    if entry["file"] == "FILE":
+        entry = entry | {"file": str(theirs[0])}
+    with pytest.raises(InputError, match=message):
+        curve_files(config("builtin", [entry]), "table.csv")
+    good = {"file": str(theirs[0]), "source": "me"}
+    with pytest.raises(InputError, match="has a file twice"):
+        curve_files(config("builtin", [good, good]), "table.csv")
+
+
+def parse_json_file(path, metric):
+    """What CompressAI's plot tool takes from a file (compressai/utils/plot)."""
+    content = json.loads(path.read_text())
+    results = content["results"]
+    values = np.array(results[f"{metric}-rgb"])
+    values = -10 * np.log10(1 - values) if metric == "ms-ssim" else values
+    return content["name"], results["bpp"], values
+
+
+@pytest.fixture
+def exported(published, tmp_path):
+    """Folder of the curves of an rd.csv; and that table."""
+    ours = points(published, "factorized_prior", "balle2017", filters=128, seed=1)
+    jpeg = points(published, "jpeg420", "jpeg").iloc[::-1]
+    # A point without any error has no PSNR.
+    perfect = jpeg.iloc[:1].assign(point=100, bpp=9.0, psnr_rgb=np.nan)
+    rd = pd.concat([ours, jpeg, perfect]).assign(encoder="an encoder", encode_s=0.5)
+    write_frame(tmp_path / "rd.csv", rd)
+    done = run_script("export_curves", "--rd", tmp_path / "rd.csv", "--out", tmp_path / "exported")
+    assert (done.returncode, done.stderr) == (0, "")
+    return tmp_path / "exported", rd
+
+
+def test_our_curves_have_the_form_of_compressai(exported, tmp_path):
+    folder, rd = exported
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "balle2017-f128-s1.json",
+        "jpeg.json",
+    ]
+    name, rates, psnrs = parse_json_file(folder / "jpeg.json", "psnr")
+    expected = rd[(rd["codec"] == "jpeg") & rd["psnr_rgb"].notna()].sort_values("bpp")
+    assert name == "JPEG 4:2:0"
+    assert rates == expected["bpp"].tolist()
+    assert psnrs.tolist() == expected["psnr_rgb"].tolist()
+    _, _, decibels = parse_json_file(folder / "jpeg.json", "ms-ssim")
+    assert decibels == pytest.approx(expected["ms_ssim_rgb_db"].to_numpy(float))
+    results = json.loads((folder / "jpeg.json").read_text())["results"]
+    assert results["encoding_time"] == [0.5] * len(expected)
+    assert "decoding_time" not in results
+    again = read_published(folder / "jpeg.json", "us")
+    assert again["psnr_rgb"].tolist() == expected["psnr_rgb"].tolist()

@@ -9,7 +9,9 @@ from helpers import make_picture
 from PIL import Image
 from workflow_tools import TINY, write_archive
 
-AFTER_EVALUATION = {"aggregate": 1, "plot": 1, "compare_images": 1, "report": 1}
+AFTER_EVALUATION = dict.fromkeys(
+    ["aggregate", "export_curves", "plot", "compare_images", "report"], 1
+)
 EVERYTHING_AFTER_TRAINING = {"evaluate_model": 2, "plot_training": 1, **AFTER_EVALUATION}
 
 

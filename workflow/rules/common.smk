@@ -29,7 +29,7 @@ from balle2017.data import kodak
 from balle2017.data.images import list_test_images
 from balle2017.errors import InputError
 from balle2017.files import is_url
-from balle2017.pipeline import experiment, external, models, sources, typed
+from balle2017.pipeline import curves, experiment, external, models, sources, typed
 from balle2017.pipeline.failures import Job, failed_jobs
 from balle2017.pipeline.sources import BUILTIN, DATASETS, KODAK
 from balle2017.training import claims
@@ -107,14 +107,11 @@ def one_of(names):
 
 def show_summary():
     """Print the results, if this run made them."""
-    summary, published = (
-        Path(EXPERIMENT) / name for name in ("summary.txt", "published.txt")
-    )
-    if not summary.is_file() or summary.stat().st_mtime <= STARTED:
+    names = ["summary.txt", "published.txt"] if PUBLISHED else ["summary.txt"]
+    texts = [path for name in names if (path := Path(EXPERIMENT, name)).is_file()]
+    if not any(path.stat().st_mtime > STARTED for path in texts):
         return
-    text = summary.read_text(encoding="utf-8")
-    if PUBLISHED and published.is_file():
-        text += published.read_text(encoding="utf-8")
+    text = "".join(path.read_text(encoding="utf-8") for path in texts)
     print(text + f"Report: {EXPERIMENT}/report.html, figure: {EXPERIMENT}/rd_curve.png")
 
 
@@ -198,6 +195,7 @@ try:
     TEST = sources.test_set(config, RECORDER, kodak.read_hashes(KODAK_HASHES))
     SOURCES, SOURCE_RECORD = sources.train_sources(config, RECORDER)
     TRAINING_TEST_RECORD = sources.training_test_record(config, RECORDER) or []
+    CURVES = curves.curve_files(config, "workflow/resources/published_kodak.csv")
     FAMILIES = models.check_models(config, Path(MODELS_FOLDER))
 except InputError as error:
     sys.exit(f"error: {error}")
@@ -217,11 +215,8 @@ CODECS = config["evaluation"]["codecs"]
 RESULTS = f"{EXPERIMENT}/{TEST.name}"
 SHOWN = f"{RESULTS}/{SHOWN_MODEL}"
 
-# Curves of others, where there are some for the test set. A folder that is only called kodak
-# may hold anything.
-PUBLISHED = (
-    "workflow/resources/published_kodak.csv" if config["test_images"] == "kodak" else []
-)
+# Curves of others, where there are some for the test set.
+PUBLISHED = f"{EXPERIMENT}/published.csv" if CURVES else []
 
 # The model's wildcards, and its folder.
 MODEL = "{lambda_rd}-f{filters}-s{seed}"

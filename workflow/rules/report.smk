@@ -40,6 +40,25 @@ rule aggregate:
 
 if PUBLISHED:
 
+    # It waits for nothing, so that a mistake in a file is found at once.
+    rule collect_curves:
+        input:
+            code=code("collect_curves"),
+            files=[file for file, _ in CURVES],
+        output:
+            PUBLISHED,
+        log:
+            f"{LOGS}/collect_curves.log",
+        localrule: True
+        conda:
+            "../../envs/tables.yaml"
+        params:
+            flags=experiment.flags({"source": [source for _, source in CURVES]}),
+        message:
+            "Read the curves of others; log: {log}"
+        shell:
+            "python {input.code[0]} {input.files:q} {params.flags} --out {output} > {log} 2>&1"
+
     rule compare_published:
         input:
             code=code("compare_published"),
@@ -61,6 +80,22 @@ if PUBLISHED:
         shell:
             "python {input.code[0]} --rd {input.rd} --published {input.published}"
             " --out {params.out} > {log} 2>&1"
+
+
+rule export_curves:
+    input:
+        code=code("export_curves"),
+        rd=rules.aggregate.output.rd,
+    output:
+        directory(f"{EXPERIMENT}/compressai"),
+    log:
+        f"{LOGS}/export_curves.log",
+    conda:
+        "../../envs/tables.yaml"
+    message:
+        "Write the curves as CompressAI keeps them; log: {log}"
+    shell:
+        "python {input.code[0]} --rd {input.rd} --out {output} > {log} 2>&1"
 
 
 rule plot:

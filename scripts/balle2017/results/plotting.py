@@ -7,13 +7,13 @@ import pandas as pd
 
 from balle2017.errors import InputError
 from balle2017.names import MODEL_CODEC
-from balle2017.results.published import LABELS as PUBLISHED_LABELS
 from balle2017.results.seeds import band, lines
 from balle2017.results.style import AXES, curve_label, curve_styles, save_figure
 from balle2017.results.tables import count_text, is_model, lacking
 
-#: Published curves to draw, with their dashes: those of codecs that are not measured here.
-_PUBLISHED = {"factorized_prior": "--", "hyperprior": ":", "bpg444": "-."}
+#: Dashes and greys of the curves of others.
+_DASHES = ["--", ":", "-.", (0, (8, 2)), (0, (4, 1, 1, 1, 1, 1))]
+_GREYS = ["#555555", "#999999", "#222222"]
 
 _COLUMNS = 4
 # Labels longer than this leave room for three columns of the legend.
@@ -120,16 +120,17 @@ def _draw_curves(axis: plt.Axes, table: pd.DataFrame, metric: str) -> None:
 
 
 def _draw_published(axis: plt.Axes, published: pd.DataFrame, metric: str) -> None:
-    for name, dashes in _PUBLISHED.items():
-        curve = published[published["curve"] == name].sort_values("bpp")
+    drawn = published[published["drawn"]]
+    for index, (label, curve) in enumerate(drawn.groupby("label", sort=False)):
+        curve = curve.dropna(subset=[metric]).sort_values("bpp")
         axis.plot(
             curve["bpp"],
             curve[metric],
-            color="#555555",
-            linestyle=dashes,
+            color=_GREYS[index // len(_DASHES) % len(_GREYS)],
+            linestyle=_DASHES[index % len(_DASHES)],
             linewidth=1.2,
             zorder=1,
-            label=PUBLISHED_LABELS[name],
+            label=label,
         )
 
 

@@ -1,5 +1,6 @@
 """Curves that others published: something to compare with, and to check ourselves by."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,20 +8,10 @@ import numpy as np
 import pandas as pd
 
 from balle2017.decibel import ms_ssim_db
+from balle2017.errors import InputError
+from balle2017.files import read_json
 from balle2017.results.aggregation import BD_COLUMNS, BD_METRICS, bd_delta, bd_text
 from balle2017.results.tables import curves, is_model, lacking, read_frame
-
-#: What the figure calls them.
-LABELS = {
-    "factorized_prior": "factorized prior, published",
-    "hyperprior": "hyperprior, published",
-    "bpg444": "BPG 4:4:4, published",
-    "bpg420": "BPG 4:2:0, published",
-    "webp_published": "WebP, published",
-    "jpeg420": "JPEG 4:2:0, published",
-    "jpeg2000_openjpeg": "JPEG 2000 (OpenJPEG), published",
-    "jpeg2000_kakadu": "JPEG 2000 (Kakadu), published",
-}
 
 #: The published curve of the same codec. Those called plain have its settings too.
 COUNTERPARTS = {
@@ -42,15 +33,119 @@ CALIBRATION_COLUMNS = [
 ]
 
 
-def read_published(path: Path) -> pd.DataFrame:
-    """Return the table: curve, bpp, psnr_rgb, ms_ssim_rgb, ms_ssim_rgb_db.
+#: What a table of curves must have, beside one of `_QUALITIES`.
+_COLUMNS = ["codec", "bpp"]
+_QUALITIES = ["psnr_rgb", "ms_ssim_rgb"]
+
+
+def read_published(path: Path, source: str = "") -> pd.DataFrame:
+    """Read curves of others: a CSV, or a JSON file of results as CompressAI writes them.
+
+    Args:
+        path: the file. A CSV has the columns codec, bpp, psnr_rgb and ms_ssim_rgb (0 to 1), of
+            the last two perhaps one only; label, source and drawn (0: not in the figure) are
+            optional.
+        source: who published them; curves and labels are named after it. Without one the names
+            are those in the file.
+
+    Returns:
+        curve, label, source, drawn, bpp, psnr_rgb, ms_ssim_rgb, ms_ssim_rgb_db.
 
     Raises:
-        InputError: there is no such table.
+        InputError: there is no such file, or a number in it cannot be meant.
     """
-    columns = ["curve", "bpp", "psnr_rgb", "ms_ssim_rgb"]
-    table = read_frame(path, columns, "table of published curves", comment="#")[columns]
-    return table.assign(ms_ssim_rgb_db=table["ms_ssim_rgb"].map(ms_ssim_db))
+    table = _read_json(path) if path.suffix.lower() == ".json" else _read_csv(path)
+    if table.empty:
+        raise InputError(f"{path} holds no point of a curve")
+    table = table.reindex(columns=["codec", "label", "source", "drawn", "bpp", *_QUALITIES])
+    for column in ("bpp", *_QUALITIES):
+        numbers = pd.to_numeric(table[column], errors="coerce")
+        wrong = numbers.isna() & table[column].notna() | np.isinf(numbers)
+        wrong |= numbers.isna() if column == "bpp" else False
+        wrong |= (numbers <= 0) | (numbers > 1) if column == "ms_ssim_rgb" else numbers <= 0
+        if wrong.any():
+            allowed = "from 0 to 1, and not in dB" if column == "ms_ssim_rgb" else "more than 0"
+            codec, value = table.loc[wrong.idxmax(), ["codec", column]]
+            raise InputError(f"{path}: {codec} has the {column} {value}; it must be {allowed}")
+        table[column] = numbers.astype(float)
+    names, drawn = table["codec"], table["drawn"].isna() | (table["drawn"] != 0)
+    labels = table["label"].where(table["label"].fillna("") != "", names)
+    return pd.DataFrame(
+        {
+            "curve": names + f" ({source})" if source else names,
+            "label": labels + f", {source}" if source else labels,
+            "source": source or table["source"].fillna(""),
+            "drawn": drawn,
+            **{column: table[column] for column in ("bpp", *_QUALITIES)},
+            "ms_ssim_rgb_db": table["ms_ssim_rgb"].map(ms_ssim_db).astype(float),
+        }
+    )
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    table = read_frame(path, _COLUMNS, "table of published curves", comment="#")
+    if not set(_QUALITIES) & set(table):
+        raise InputError(f"{path} is no table of published curves: it lacks {_QUALITIES[0]}")
+    return table
+
+
+def _read_json(path: Path) -> pd.DataFrame:
+    """Read one curve; its name is in the file, or is the file's."""
+    try:
+        content = read_json(path)
+        results = content.get("results", content)
+        columns = {
+            ours: results[theirs]
+            for ours, theirs in (("bpp", "bpp"), *_COMPRESSAI_QUALITIES.items())
+            if theirs in results
+        }
+        if "bpp" not in columns or len(columns) < 2:
+            raise ValueError("it lacks bpp, or psnr-rgb and ms-ssim-rgb")
+        return pd.DataFrame({"codec": str(content.get("name", path.stem)), **columns})
+    except FileNotFoundError:
+        raise InputError(f"file {path} does not exist") from None
+    except (AttributeError, OSError, TypeError, ValueError) as error:
+        raise InputError(f"{path} holds no results as CompressAI writes them: {error}") from None
+
+
+#: What CompressAI calls our measures.
+_COMPRESSAI_QUALITIES = {"psnr_rgb": "psnr-rgb", "ms_ssim_rgb": "ms-ssim-rgb"}
+_COMPRESSAI_TIMES = {"encode_s": "encoding_time", "decode_s": "decoding_time"}
+
+
+def collect_published(files: Sequence[tuple[Path, str]]) -> pd.DataFrame:
+    """Return published.csv: the curves of several files with their sources.
+
+    Raises:
+        InputError: see `read_published`; or two files have a curve of one name.
+    """
+    tables: list[pd.DataFrame] = []
+    for path, source in files:
+        table = read_published(path, source)
+        before = {name for other in tables for name in other["curve"]}
+        if twice := sorted(before & set(table["curve"])):
+            raise InputError(
+                f"{path} has the curve {twice[0]}, and so has a file before it; give them "
+                "different sources"
+            )
+        tables.append(table)
+    table = pd.concat(tables, ignore_index=True).rename(columns={"curve": "codec"})
+    return table.assign(drawn=table["drawn"].astype(int)).drop(columns="ms_ssim_rgb_db")
+
+
+def compressai_results(curve: pd.DataFrame, name: str, encoder: str) -> dict[str, Any]:
+    """Return a curve of rd.csv as CompressAI keeps results: one list for each measure.
+
+    Points without rate or PSNR are left out, and a measure that one of the others lacks.
+    """
+    points = curve.dropna(subset=["bpp", "psnr_rgb"]).sort_values("bpp")
+    measures = {"bpp": "bpp", **_COMPRESSAI_QUALITIES, **_COMPRESSAI_TIMES}
+    results = {
+        theirs: points[ours].astype(float).tolist()
+        for ours, theirs in measures.items()
+        if points[ours].notna().all()
+    }
+    return {"name": name, "description": encoder, "results": results}
 
 
 def read_calibration(path: Path) -> pd.DataFrame:
@@ -104,12 +199,22 @@ def bd_against_published(rd: pd.DataFrame, published: pd.DataFrame) -> pd.DataFr
     return pd.DataFrame(rows, columns=BD_COLUMNS)
 
 
-def published_text(calibration: pd.DataFrame, bd: pd.DataFrame) -> str:
-    """Return what the terminal shows of both tables."""
+def published_text(calibration: pd.DataFrame, bd: pd.DataFrame, published: pd.DataFrame) -> str:
+    """Return what the terminal shows of both tables, of curves that the figure has.
+
+    Args:
+        calibration: of `calibrate`.
+        bd: of `bd_against_published`.
+        published: of `read_published`.
+    """
+    shown = published[published["drawn"] & (published["source"] != "")]
+    labels = dict(zip(shown["curve"], shown["label"], strict=True))
+    # Of the table for Kodak the one that the field compares this method with.
+    labels["factorized_prior"] = "the published factorized prior"
     lines = []
     for _, row in bd[bd["metric"] == "psnr_rgb"].iterrows():
-        if row["anchor"] == "factorized_prior" and is_model(row["codec"]):
-            against = f"BD-rate of {row['codec']} against the published factorized prior"
+        if row["anchor"] in labels and is_model(row["codec"]):
+            against = f"BD-rate of {row['codec']} against {labels[row['anchor']]}"
             lines.append(f"  {against}: {bd_text(row)}")
     for _, row in calibration[calibration["metric"] == "psnr_rgb"].iterrows():
         lines.append(

@@ -17,7 +17,6 @@ from PIL import Image
 from balle2017.results.comparison import Comparison
 from balle2017.results.conventional import WEBP_MAX_SIDE
 from balle2017.results.plotting import rate_limit
-from balle2017.results.published import LABELS as PUBLISHED_LABELS
 from balle2017.results.seeds import band, lines
 from balle2017.results.style import AXES, curve_label, curve_styles
 from balle2017.results.tables import count_text, curve_names, is_model, lacking_texts
@@ -25,16 +24,21 @@ from balle2017.results.tables import count_text, curve_names, is_model, lacking_
 _GREY = "#777777"
 
 
-def summary_sentences(rd: pd.DataFrame, bd: pd.DataFrame) -> list[str]:
+def summary_sentences(
+    rd: pd.DataFrame, bd: pd.DataFrame, published: pd.DataFrame | None = None
+) -> list[str]:
     """Return the result in words: a sentence for each model, one for each comparison
     that cannot be made, and one for each curve that lacks images.
 
     Args:
         rd: the table rd.csv.
         bd: bd_rate.csv, perhaps followed by bd_rate_published.csv.
+        published: curves of others, as `read_published` returns them.
     """
     names = curve_names(rd)
-    labels = {anchor: curve_label(anchor) for anchor in bd["anchor"].unique()} | PUBLISHED_LABELS
+    labels = {anchor: curve_label(anchor) for anchor in bd["anchor"].unique()}
+    if published is not None:
+        labels |= dict(zip(published["curve"], published["label"], strict=True))
     sentences = []
     ours = bd[(bd["metric"] == "psnr_rgb") & bd["codec"].map(is_model).astype(bool)]
     # A table without rows has no booleans.
@@ -74,9 +78,8 @@ def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
     table = pd.concat([line.points.assign(curve=label) for label, line in drawn.items()])
     table = table.assign(published=False)
     if published is not None:
-        labels = published["curve"].map(PUBLISHED_LABELS)
-        table = pd.concat([table, published.assign(curve=labels, published=True)])
-        colours |= dict.fromkeys(sorted(labels.unique()), _GREY)
+        table = pd.concat([table, published.assign(curve=published["label"], published=True)])
+        colours |= dict.fromkeys(sorted(published["label"].unique()), _GREY)
     shown = ["curve", "published", "point", "bpp", "psnr_rgb", "ms_ssim_rgb", "ms_ssim_rgb_db"]
     # Altair knows nothing of pandas' NA.
     table = table[shown].astype(object).where(table[shown].notna(), None)

@@ -1,6 +1,7 @@
 """Tables of results: read and written to the last bit, and the curves that their rows make."""
 
 import io
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ _TEXT = (
     "reason",
     "published",
     "curve",
+    "label",
+    "source",
 )
 
 
@@ -71,14 +74,17 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
 IDENTITY = ["testset", "codec", "filters", "seed", "point"]
 
 
+_MODEL_CURVE = re.compile(rf"({MODEL_CODEC}|{ADAPTIVE_CODEC})(-f\d+(-\d+)*(-s\d+)?)?")
+
+
 def is_model(name: str) -> bool:
-    """Tell the curve of trained models from that of another codec."""
-    return name.partition("-")[0] in (MODEL_CODEC, ADAPTIVE_CODEC)
+    """Tell the curve of trained models from that of another codec, whatever others call theirs."""
+    return _MODEL_CURVE.fullmatch(name) is not None
 
 
 def is_adaptive(name: str) -> bool:
     """Tell the curve of models with the adaptive coder from that with the static prior."""
-    return name.partition("-")[0] == ADAPTIVE_CODEC
+    return is_model(name) and name.partition("-")[0] == ADAPTIVE_CODEC
 
 
 def _model_curve(codec: str, widths: list[int], seed: int) -> str:

@@ -1,0 +1,39 @@
+"""Put the curves of others into one table, each named after its source."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from balle2017 import cli
+from balle2017.errors import InputError
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Collect; print how many points each curve has."""
+    parser = cli.Parser(__doc__)
+    parser.add_argument(
+        "curves", type=Path, nargs="+", help="CSV files, or JSON files of CompressAI's results"
+    )
+    parser.add_argument(
+        "--source",
+        nargs="+",
+        required=True,
+        help='who published them, one for each file; "" keeps the names in the file',
+    )
+    parser.add_argument("--out", type=Path, required=True, help="table to write, a CSV")
+    args = parser.parse_args(argv)
+    if len(args.source) != len(args.curves):
+        raise InputError(
+            f"there are {len(args.curves)} files and {len(args.source)} sources; give each its own"
+        )
+
+    from balle2017.results.published import collect_published
+    from balle2017.results.tables import write_frame
+
+    table = collect_published(list(zip(args.curves, args.source, strict=True)))
+    write_frame(args.out, table)
+    for label, points in table.groupby("label", sort=False):
+        print(f"{label}: {len(points)} points")
+
+
+if __name__ == "__main__":
+    cli.run(main)
