@@ -15,6 +15,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--testset", help="test set to draw, if the table has several")
     parser.add_argument("--published", type=Path, help="table of published curves to draw too")
     parser.add_argument("--max_bpp", type=float, metavar="F", help="right end of the rate axis")
+    parser.add_argument(
+        "--width", default="two", help="of the PDF: one or two columns, or a number of inches"
+    )
     args = parser.parse_args(argv)
 
     from balle2017.results.aggregation import read_images, read_rd
@@ -22,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from balle2017.results.published import read_published
 
     published = read_published(args.published) if args.published else None
-    plot_rd(read_rd(args.rd), args.out, args.testset, args.max_bpp, published)
-    print(f"{args.out / 'rd_curve.png'} and rd_curve.svg")
+    plot_rd(read_rd(args.rd), args.out, args.testset, args.max_bpp, published, args.width)
+    print(f"{args.out / 'rd_curve.png'}, rd_curve.svg and rd_curve.pdf")
     if args.images is not None:
         plot_images(read_images(args.images), args.out, args.testset, args.max_bpp)
         print(f"{args.out / 'rd_per_image.png'} and rd_per_image.svg")

@@ -279,7 +279,7 @@ def test_training_curves_show_every_model(tmp_path):
 
 
 def test_no_two_of_many_lines_look_alike():
-    assert len({line_style(index) for index in range(64)}) == 64
+    assert len({line_style(index) for index in range(144)}) == 144
 
 
 def test_a_point_of_any_number_of_digits_keeps_its_images(tmp_path):

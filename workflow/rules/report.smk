@@ -111,6 +111,7 @@ rule plot:
             caption="../report/rd_curve.rst",
             category="Curves",
         ),
+        f"{EXPERIMENT}/rd_curve.pdf",
         f"{EXPERIMENT}/rd_per_image.png",
         report(
             f"{EXPERIMENT}/rd_per_image.svg",
@@ -122,9 +123,7 @@ rule plot:
     conda:
         "../../envs/tables.yaml"
     params:
-        flags=experiment.flags(
-            {"max_bpp": config["plot"]["max_bpp"], "published": PUBLISHED or None}
-        ),
+        flags=experiment.flags(config["plot"] | {"published": PUBLISHED or None}),
         out=subpath(output[0], parent=True),
     message:
         "Draw the curves; log: {log}"

@@ -1,23 +1,26 @@
 """The rate-distortion figures: means, and image by image."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.figure import Figure
 
 from balle2017.errors import InputError
 from balle2017.names import MODEL_CODEC
 from balle2017.results.seeds import band, lines
-from balle2017.results.style import AXES, curve_label, curve_styles, save_figure
+from balle2017.results.style import AXES, add_legend, curve_label, curve_styles, save_figure
 from balle2017.results.tables import count_text, is_model, lacking
 
 #: Dashes and greys of the curves of others.
 _DASHES = ["--", ":", "-.", (0, (8, 2)), (0, (4, 1, 1, 1, 1, 1))]
 _GREYS = ["#555555", "#999999", "#222222"]
+_MARKERS = ["o", "s", "^", "D", "v"]
+_MARKED_POINTS = 16
 
 _COLUMNS = 4
-# Labels longer than this leave room for three columns of the legend.
-_LONG_LABEL = 40
 
 
 def choose_testset(table: pd.DataFrame, testset: str | None) -> pd.DataFrame:
@@ -46,14 +49,64 @@ def rate_limit(table: pd.DataFrame) -> float:
     return 1.15 * (ours if len(ours) else table)["bpp"].max() if len(table) else 1.0
 
 
+@dataclass(frozen=True)
+class Look:
+    """How large the figure is, and what is in it; lengths in inches.
+
+    Attributes:
+        width: of the figure.
+        panel_height: of each panel.
+        stacked: one panel above the other.
+        font: size of the text in points; lines and markers go with it.
+        title: say what the test set is.
+    """
+
+    width: float
+    panel_height: float
+    stacked: bool
+    font: float
+    title: bool
+
+
+SCREEN = Look(width=10.4, panel_height=3.9, stacked=False, font=10, title=True)
+
+#: One and two columns of a paper (IEEE and many others).
+PAPER_WIDTHS = {"one": 3.5, "two": 7.16}
+_LOWEST_WIDTH, _HIGHEST_WIDTH = 2.0, 20.0
+_STACKED_BELOW = 5.0
+
+
+def paper_look(width: str) -> Look:
+    """Return the look of the figure in a paper, which has a caption and no title.
+
+    Args:
+        width: a name of `PAPER_WIDTHS`, or inches from 2 to 20.
+
+    Raises:
+        InputError: it is neither.
+    """
+    try:
+        inches = PAPER_WIDTHS[width] if width in PAPER_WIDTHS else float(width)
+    except ValueError:
+        inches = 0.0
+    if not _LOWEST_WIDTH <= inches < _HIGHEST_WIDTH:
+        raise InputError(
+            f"the width of the figure is {width}; it must be one, two or a number of inches from "
+            f"{_LOWEST_WIDTH:g} to {_HIGHEST_WIDTH:g}"
+        )
+    stacked = inches < _STACKED_BELOW
+    return Look(inches, 0.72 * inches * (1 if stacked else 0.5), stacked, font=8, title=False)
+
+
 def plot_rd(
     rd: pd.DataFrame,
     out: Path,
     testset: str | None = None,
     max_bpp: float | None = None,
     published: pd.DataFrame | None = None,
+    width: str = "two",
 ) -> None:
-    """Draw PSNR and MS-SSIM over bits per pixel; write rd_curve.png and rd_curve.svg.
+    """Draw PSNR and MS-SSIM over bits per pixel; write rd_curve.png, rd_curve.svg and rd_curve.pdf.
 
     Args:
         rd: the table rd.csv.
@@ -61,42 +114,61 @@ def plot_rd(
         testset: the test set to draw; needed where the table has several.
         max_bpp: right end of the rate axis; none: see `rate_limit`.
         published: curves of others on the same test set, as `read_published` returns them.
+        width: of the PDF, see `paper_look`.
 
     Raises:
-        InputError: see `choose_testset`; or no point has so small a rate, or any.
+        InputError: see `choose_testset` and `paper_look`; or no point has so small a rate, or
+            any.
     """
+    paper = paper_look(width)
     rd = choose_testset(rd, testset)
     if rd["bpp"].isna().all():
         raise InputError("no codec could code any test image; per_image.csv says why")
     max_bpp = max_bpp or rate_limit(rd)
     if not (rd["bpp"] <= max_bpp).any():
         raise InputError(f"no point has a rate of {max_bpp} bits per pixel or less; raise max_bpp")
+    save_figure(_draw_rd(rd, max_bpp, published, SCREEN), out / "rd_curve")
+    save_figure(_draw_rd(rd, max_bpp, published, paper), out / "rd_curve", [".pdf"])
+
+
+def _draw_rd(
+    rd: pd.DataFrame, max_bpp: float, published: pd.DataFrame | None, look: Look
+) -> Figure:
+    """Return the figure of one test set."""
     metrics = [metric for metric in AXES if rd[rd["bpp"] <= max_bpp][metric].notna().any()]
     # Without any error no PSNR is finite, and a panel without points shows that.
     metrics = metrics or ["psnr_rgb"]
-    figure, axes = plt.subplots(
-        1, len(metrics), figsize=(5.2 * len(metrics), 4.8), squeeze=False, layout="constrained"
-    )
-    for axis, metric in zip(axes[0], metrics, strict=True):
-        _draw_curves(axis, rd, metric)
-        if published is not None:
-            _draw_published(axis, published, metric)
-        visible = rd.loc[rd["bpp"] <= max_bpp, metric].dropna()
-        axis.set_xlim(0, max_bpp)
-        if len(visible):
-            margin = 0.06 * (visible.max() - visible.min()) or 1
-            axis.set_ylim(visible.min() - margin, visible.max() + margin)
-        axis.set_xlabel("Rate (bits per pixel, from file sizes)")
-        axis.set_ylabel(AXES[metric])
-        axis.grid(alpha=0.3)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    columns = min(3 if max(map(len, labels)) > _LONG_LABEL else 4, len(labels))
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
-    figure.suptitle(f"{rd['testset'].iloc[0]}: mean of {count_text(rd)} images")
-    save_figure(figure, out / "rd_curve")
+    shape = (len(metrics), 1) if look.stacked else (1, len(metrics))
+    height = look.panel_height * shape[0]
+    text: dict[Any, Any] = {
+        "font.size": look.font,
+        "legend.fontsize": 0.95 * look.font,
+        "legend.columnspacing": 1.2,
+        "legend.handletextpad": 0.5,
+    }
+    with plt.rc_context(text):
+        figure, axes = plt.subplots(
+            *shape, figsize=(look.width, height), squeeze=False, layout="constrained"
+        )
+        for axis, metric in zip(axes.flat, metrics, strict=True):
+            _draw_curves(axis, rd, metric, look.font / SCREEN.font)
+            if published is not None:
+                _draw_published(axis, published, metric, look.font / SCREEN.font)
+            visible = rd.loc[rd["bpp"] <= max_bpp, metric].dropna()
+            axis.set_xlim(0, max_bpp)
+            if len(visible):
+                margin = 0.06 * (visible.max() - visible.min()) or 1
+                axis.set_ylim(visible.min() - margin, visible.max() + margin)
+            axis.set_xlabel("Rate (bits per pixel, from file sizes)")
+            axis.set_ylabel(AXES[metric])
+            axis.grid(alpha=0.3)
+        add_legend(figure, *axes.flat[0].get_legend_handles_labels())
+        if look.title:
+            figure.suptitle(f"{rd['testset'].iloc[0]}: mean of {count_text(rd)} images")
+    return figure
 
 
-def _draw_curves(axis: plt.Axes, table: pd.DataFrame, metric: str) -> None:
+def _draw_curves(axis: plt.Axes, table: pd.DataFrame, metric: str, scale: float = 1) -> None:
     drawn = list(lines(table))
     styles = curve_styles(line.name for line in drawn)
     for line in sorted(drawn, key=lambda line: list(styles).index(line.name)):
@@ -109,8 +181,8 @@ def _draw_curves(axis: plt.Axes, table: pd.DataFrame, metric: str) -> None:
             curve[metric],
             color=colour,
             marker=marker,
-            markersize=6 if ours else 4,
-            linewidth=2.2 if ours else 1.2,
+            markersize=scale * (6 if ours else 4),
+            linewidth=scale * (2.2 if ours else 1.2),
             zorder=3 if ours else 2,
             label=curve_label(line.name, len(line.seeds)) + (" (lacks images)" if fewer else ""),
         )
@@ -119,16 +191,21 @@ def _draw_curves(axis: plt.Axes, table: pd.DataFrame, metric: str) -> None:
             axis.fill_between(*edges, color=colour, alpha=0.25, linewidth=0, zorder=2)
 
 
-def _draw_published(axis: plt.Axes, published: pd.DataFrame, metric: str) -> None:
+def _draw_published(axis: plt.Axes, published: pd.DataFrame, metric: str, scale: float) -> None:
     drawn = published[published["drawn"]]
     for index, (label, curve) in enumerate(drawn.groupby("label", sort=False)):
         curve = curve.dropna(subset=[metric]).sort_values("bpp")
+        # Many points would be a thick line.
+        few = len(curve) <= _MARKED_POINTS
         axis.plot(
             curve["bpp"],
             curve[metric],
             color=_GREYS[index // len(_DASHES) % len(_GREYS)],
             linestyle=_DASHES[index % len(_DASHES)],
-            linewidth=1.2,
+            linewidth=1.2 * scale,
+            marker=_MARKERS[index % len(_MARKERS)] if few else None,
+            markersize=4 * scale,
+            markerfacecolor="white",
             zorder=1,
             label=label,
         )
@@ -171,5 +248,5 @@ def plot_images(
     figure.supxlabel("Rate (bits per pixel, from file sizes)", fontsize=10)
     figure.supylabel(AXES["psnr_rgb"], fontsize=10)
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)))
+    add_legend(figure, handles, labels, above=True)
     save_figure(figure, out / "rd_per_image")

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 # What figures show are names, of files and of test sets; a dollar in one begins no formula.
 mpl.rcParams["text.parse_math"] = False
 
-#: Colours that differ for colour-blind readers too (Okabe & Ito, 2008), and markers.
+#: Colours that differ for colour-blind readers too (Okabe & Ito, 2008, then Tol), and markers.
 STYLES = [
     ("#0072B2", "o"),
     ("#D55E00", "s"),
@@ -26,7 +26,11 @@ STYLES = [
     ("#E69F00", "v"),
     ("#56B4E9", "P"),
     ("#000000", "X"),
-    ("#999999", "*"),
+    ("#882255", "*"),
+    ("#8B5A2B", "<"),
+    ("#332288", ">"),
+    ("#44AA99", "p"),
+    ("#999999", "h"),
 ]
 
 AXES = {"psnr_rgb": "PSNR, RGB (dB)", "ms_ssim_rgb_db": "MS-SSIM, RGB (dB)"}
@@ -42,15 +46,21 @@ _LABELS = {
     "jpegxl": "JPEG XL",
 }
 
-# The same input gives the same bytes: no date, no random ids.
-_DETERMINISTIC: dict[Any, Any] = {"svg.hashsalt": "balle2017", "svg.fonttype": "none"}
+# The same input gives the same bytes: no date, no random ids. Publishers want fonts of type 42
+# in a PDF, which can be searched and edited.
+_DETERMINISTIC: dict[Any, Any] = {
+    **{"svg.hashsalt": "balle2017", "svg.fonttype": "none", "pdf.fonttype": 42}
+}
+_WITHOUT_DATE = {
+    **{".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+}
 
 
-_WITHOUT_DATE = {".png": {"Software": None}, ".svg": {"Date": None}}
+_LEGEND_COLUMNS = 4
 
 
 def line_style(index: int) -> tuple[str, str]:
-    """Return colour and marker of the line with this number; no two of the first 64 are alike."""
+    """Return colour and marker of the line with this number; no two of the first 144 are alike."""
     colour, _ = STYLES[index % len(STYLES)]
     _, marker = STYLES[(index + index // len(STYLES)) % len(STYLES)]
     return colour, marker
@@ -73,6 +83,27 @@ def curve_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Return colour and marker of each curve, the model's first."""
     order = sorted(set(names), key=lambda name: (not is_model(name), name))
     return {name: line_style(index) for index, name in enumerate(order)}
+
+
+def add_legend(figure: Figure, handles: list[Any], labels: list[str], above: bool = False) -> None:
+    """Put a legend below or above all panels, in as many columns as fit.
+
+    The panels keep their height; the figure grows by that of the legend.
+    """
+    width, height = figure.get_size_inches()
+    for columns in range(min(_LEGEND_COLUMNS, len(labels)), 0, -1):
+        legend = figure.legend(
+            handles,
+            labels,
+            loc="outside upper center" if above else "outside lower center",
+            ncols=columns,
+            frameon=False,
+        )
+        size = legend.get_window_extent()
+        if size.width <= width * figure.dpi or columns == 1:
+            break
+        legend.remove()
+    figure.set_size_inches(width, height + size.height / figure.dpi)
 
 
 def save_figure(figure: Figure, path: Path, kinds: Iterable[str] = (".png", ".svg")) -> None:
