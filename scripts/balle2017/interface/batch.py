@@ -98,11 +98,12 @@ def convert_all(pairs: list[tuple[Path, Path]], convert: Callable[[Path, Path], 
         WorkError: some could not be converted (each has been named).
     """
     start = time.monotonic()
-    done: list[Converted] = []
+    done = size = pixels = 0
     for source, target in tqdm(pairs, unit="file", disable=not sys.stderr.isatty(), leave=False):
         try:
-            done.append(convert(source, target))
-            line = done[-1].line
+            result = convert(source, target)
+            done, size, pixels = done + 1, size + result.size, pixels + result.pixels
+            line = result.line
         except (BadImageError, DamagedFileError, UnreachableError) as error:
             line = str(error)
             if not line.startswith(str(source)):
@@ -115,9 +116,7 @@ def convert_all(pairs: list[tuple[Path, Path]], convert: Callable[[Path, Path], 
         tqdm.write(printable(line))
         sys.stdout.flush()
     if len(pairs) > 1 and done:
-        size, pixels = sum(one.size for one in done), sum(one.pixels for one in done)
         seconds = time.monotonic() - start
-        print(f"{len(done)} files, {size} bytes, {8 * size / pixels:.4f} bpp, {seconds:.1f} s")
-    if len(done) < len(pairs):
-        failed = len(pairs) - len(done)
-        raise WorkError(f"{failed} of {len(pairs)} files could not be converted")
+        print(f"{done} files, {size} bytes, {8 * size / pixels:.4f} bpp, {seconds:.1f} s")
+    if done < len(pairs):
+        raise WorkError(f"{len(pairs) - done} of {len(pairs)} files could not be converted")
