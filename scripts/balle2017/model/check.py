@@ -9,6 +9,7 @@ without it the model would decode to other pixels.
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,8 +33,8 @@ _MAX_SEED = 2**32 - 1
 _MIN_LAMBDA, _MAX_LAMBDA = 1e-12, 1e12
 # The largest model has less: four kernels of 25 * 1024 * 1024 numbers of 10 bits.
 _MAX_BYTES = {"config.json": 2**20, "model.safetensors": 2**28}
-# The share of probability outside of a coding table, tfc's `tail_mass`.
-_TAIL_MASS = 2.0**-8
+#: The share of probability outside of a coding table, tfc's `tail_mass`.
+TAIL_MASS = 2.0**-8
 
 
 class Tensor(NamedTuple):
@@ -235,21 +236,49 @@ def _table_lengths(cdf: np.ndarray) -> np.ndarray | None:
     return ends - starts - 3 if rising.all() else None
 
 
-def _check_prior(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Check that the densities lie where latents may: looking for their tails must end."""
-    prefix = "prior/"
-    p = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
-    # In float32, as the prior computes.
-    h = np.array([-MAX_LATENT, MAX_LATENT], np.float32)[None, None]
+def prior_logits(prior: dict[str, np.ndarray], values: np.ndarray) -> np.ndarray:
+    """Return the logits of the prior's cumulative distributions, float32 [channels, n].
+
+    Args:
+        prior: its variables by name, which are unconstrained; see `prior.cumulative`.
+        values: float32 [channels, n], or [1, n] for the same of all channels.
+    """
+    h = values[:, None]
     with np.errstate(all="ignore"):
-        # See `prior.cumulative`; the variables are unconstrained.
         for layer in range(3):
-            h = np.logaddexp(p[f"matrix_{layer}"], 0) @ h + p[f"bias_{layer}"]
+            h = np.logaddexp(prior[f"matrix_{layer}"], 0) @ h + prior[f"bias_{layer}"]
             if layer < 2:
-                h = h + np.tanh(p[f"factor_{layer}"]) * np.tanh(h)
-    tail = np.log(_TAIL_MASS / 2)
-    lower, upper = h[:, 0, 0], h[:, 0, 1]
-    if not np.isfinite(h).all() or (lower >= tail).any() or (upper <= -tail).any():
+                h = h + np.tanh(prior[f"factor_{layer}"]) * np.tanh(h)
+    return h[:, 0]
+
+
+def bisect(function: Callable[[np.ndarray], np.ndarray], target: float) -> np.ndarray:
+    """Return where rising functions reach a target, to a hundredth, float32 [channels].
+
+    What lies beyond the latents' range, or nowhere, is found at its end.
+
+    Args:
+        function: takes float32 [1 or channels, 1] and returns [channels, 1].
+        target: of all functions.
+    """
+    low = np.full((1, 1), -MAX_LATENT, np.float32)
+    high = -low
+    for _ in range(22):
+        middle = (low + high) / 2
+        above = function(middle) > target
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return middle[:, 0]
+
+
+def _check_prior(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Check that the densities lie where latents may."""
+    prefix = "prior/"
+    prior = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
+    # In float32, as the prior computes.
+    ends = prior_logits(prior, np.array([[-MAX_LATENT, MAX_LATENT]], np.float32))
+    tail = np.log(TAIL_MASS / 2)
+    lower, upper = ends[:, 0], ends[:, 1]
+    if not np.isfinite(ends).all() or (lower >= tail).any() or (upper <= -tail).any():
         raise InputError(
             f"{path}: the prior's densities do not lie within latents from -{MAX_LATENT} to "
             f"{MAX_LATENT}"

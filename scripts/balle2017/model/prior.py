@@ -19,7 +19,14 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_compression as tfc
 
-from balle2017.model.check import RANGE_CODER_PRECISION
+from balle2017.errors import WorkError
+from balle2017.model.check import (
+    MAX_LATENT,
+    RANGE_CODER_PRECISION,
+    TAIL_MASS,
+    bisect,
+    prior_logits,
+)
 from balle2017.model.fused import Elementwise
 
 #: Parameters in the order of `nats`.
@@ -193,6 +200,57 @@ def nats(values: tf.Tensor, parameters: list[tf.Tensor], fused: bool) -> tf.Tens
     return apply(values, *parameters)
 
 
+def find_quantiles(
+    func: Callable, target: float, channels: int, steps: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return where rising functions of one value each reach a target, as tfc looks for it.
+
+    This is `tfc.estimate_tails`, operation by operation, since the tables and rounding grids
+    of all models come from it; but its steps are counted. It never ends where a function is
+    flat at 0, as a density of a stranger's model may be.
+
+    Args:
+        func: takes and returns float32 [channels].
+        target: of all functions.
+        channels: how many there are.
+        steps: at most so many, an integer; one goes a tenth far.
+
+    Returns:
+        float32 [channels], and whether tfc's search would have ended by then.
+    """
+
+    def goes_on(loss: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        # A loss that is NaN ends it too.
+        return tf.logical_and(tf.reduce_max(loss) > 1e-8, tf.reduce_min(count) < 100)
+
+    def step(state: tuple[tf.Tensor, ...]) -> tuple[tuple[tf.Tensor, ...]]:
+        x, m, v, _, count, best_x, best_loss = state
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            loss = abs(func(x) - target)
+        better = loss < best_loss
+        best_x = tf.where(better, x, best_x)
+        best_loss = tf.where(better, loss, best_loss)
+        gradient = tape.gradient(loss, x)
+        previous = m
+        m = (m + gradient) / 2
+        v = (v + tf.square(gradient)) / 2
+        k = tf.math.sqrt(tf.cast(count + 1, tf.float32))
+        x -= 0.1 * m / (k * tf.sqrt(v) + 1e-20)
+        # The sign turns where the target is passed; 100 steps more make it exact.
+        passed = tf.math.logical_or(count > 0, previous * gradient < 0)
+        count = tf.where(passed, count + 1, count)
+        return ((x, m, v, loss, count, best_x, best_loss),)
+
+    zeros, ones = tf.zeros(channels), tf.ones(channels)
+    far = ones * tf.float32.max
+    start = (zeros, zeros, ones, far, tf.zeros(channels, tf.int32), zeros, far)
+    ((*_, loss, count, best_x, _),) = tf.while_loop(
+        lambda state: goes_on(state[3], state[4]), step, (start,), maximum_iterations=steps
+    )
+    return best_x, tf.logical_not(goes_on(loss, count))
+
+
 class FactorizedPrior(tf.Module):
     """One density for each channel: `tfc.NoisyDeepFactorized`, float32.
 
@@ -262,11 +320,46 @@ class FactorizedPrior(tf.Module):
         return tf.function(build, autograph=False)
 
     @functools.cached_property
-    def _offset(self) -> tf.types.experimental.GenericFunction:
-        return tf.function(
-            lambda: tf.broadcast_to(tfc.quantization_offset(self.distribution), [self.channels]),
-            autograph=False,
+    def _quantiles(self) -> tf.types.experimental.GenericFunction:
+        def find(logit: tf.Tensor, steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            logits = self.distribution.base._logits_cumulative
+            return find_quantiles(logits, logit, self.channels, steps)
+
+        return tf.function(find, autograph=False)
+
+    def _find(self, logit: float) -> np.ndarray:
+        """Return the values where the cumulative distribution has a logit, float32 [channels].
+
+        Raises:
+            WorkError: one is not found.
+        """
+        prior = {name: variable.numpy() for name, variable in self.named_variables().items()}
+        places = bisect(lambda values: prior_logits(prior, values), logit)
+        # Weights that are NaN are found elsewhere; the search ends with them.
+        places[np.isnan(prior_logits(prior, places[:, None])[:, 0])] = 0
+        farthest = float(np.abs(places).max())
+        if farthest < MAX_LATENT - 1:
+            # Twice as many steps as the way has tenths; at its start they are shorter.
+            steps = tf.constant(int(20 * farthest) + 1000)
+            found, ended = self._quantiles(tf.constant(logit, tf.float32), steps)
+            if ended:
+                return found.numpy()
+        raise WorkError(
+            "the prior is broken: the median or a tail of a density is not found within "
+            f"latents from -{MAX_LATENT} to {MAX_LATENT}"
         )
+
+    def check_quantiles(self) -> None:
+        """Check that `coding_tables` and `quantization_offset` find what they look for.
+
+        Raises:
+            WorkError: they do not, because the densities make no sense.
+        """
+        # As tfc computes it, so that its search is this one.
+        share = TAIL_MASS / 2 / (1.0 - TAIL_MASS / 2)
+        logit = float(np.log(np.float32(share)))
+        for each in (logit, 0.0, -logit):
+            self._find(each)
 
     def coding_tables(self) -> dict[str, np.ndarray]:
         """Build the range coder's tables from the present densities.
@@ -277,7 +370,11 @@ class FactorizedPrior(tf.Module):
         Returns:
             Arguments of `tfc.ContinuousBatchedEntropyModel`: cdf int32, cdf_offset
             int32, quantization_offset float32 [channels].
+
+        Raises:
+            WorkError: see `check_quantiles`.
         """
+        self.check_quantiles()
         return {name: value.numpy() for name, value in self._tables().items()}
 
     def quantization_offset(self) -> np.ndarray:
@@ -285,5 +382,9 @@ class FactorizedPrior(tf.Module):
 
         The median of each density less the integer nearest to it, as tfc chooses it, in
         [-1/2, 1/2].
+
+        Raises:
+            WorkError: see `check_quantiles`.
         """
-        return self._offset().numpy()
+        median = self._find(0.0)
+        return median - np.rint(median)

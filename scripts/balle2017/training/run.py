@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from balle2017.data.store import ImageStore
 from balle2017.decibel import psnr_db
-from balle2017.errors import DivergedError, InputError, Interrupted
+from balle2017.errors import DivergedError, InputError, Interrupted, WorkError
 from balle2017.files import write_json, write_table
 from balle2017.model import runtime
 from balle2017.model.files import TrainedModel, load_model, save_model
@@ -202,9 +202,11 @@ class _Run:
         network, lambda_rd = self.trainer.network, self.settings.lambda_rd
         try:
             weights = starting_weights(model, lambda_rd, network.num_filters, network.num_latents)
-        except InputError as error:
+            self.trainer.assign_weights(weights, model.folder)
+            # The model may be a stranger's: better now than when the training is over.
+            network.prior.check_quantiles()
+        except (InputError, WorkError) as error:
             raise InputError(f"init_from is {model.folder}: {error}") from None
-        self.trainer.assign_weights(weights, model.folder)
         self.monitor.line(
             f"starting from {model.folder}, trained for lambda {model.config['lambda_rd']:g}"
         )
@@ -267,7 +269,8 @@ class _Run:
     def _step(self, step: tf.Tensor, patches: tf.Tensor) -> None:
         try:
             self.monitor.on_step(self.trainer.train_step(step, patches))
-        except DivergedError as error:
+        except WorkError as error:
+            # Among them a prior in which no median is found any more.
             raise self._diverged(str(error)) from None
 
     def _diverged(self, what: str) -> DivergedError:
