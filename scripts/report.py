@@ -6,7 +6,7 @@ from pathlib import Path
 
 from balle2017 import cli
 from balle2017.errors import InputError
-from balle2017.files import read_json, write_bytes
+from balle2017.files import read_map, write_bytes
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         calibration = report.table_html(calibrations) if len(calibrations) else None
         bd = pd.concat([bd, read_bd(args.results / "bd_rate_published.csv")])
     comparisons = compare(args.images, args.evaluation, rd, bd_images)
+    runs = {path.parent.name: read_map(path, "record of a training", {}) for path in args.runs}
     content = {
         "experiment": config.get("experiment", args.results.name),
         "sentences": report.summary_sentences(rd, bd, published),
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "images_figure": report.inline_svg(args.results / "rd_per_image.svg"),
         "training_figure": report.inline_svg(args.results / "training_curves.svg"),
         "config": config,
-        "runs": {path.parent.name: read_json(path) for path in args.runs},
+        "runs": runs,
     }
     out = args.results / "report.html"
     write_bytes(out, report.render(args.template, content).encode())

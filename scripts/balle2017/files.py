@@ -124,8 +124,52 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises:
+        ValueError: it is none, or nested too deep.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def read_map(path: Path, what: str, types: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a JSON file that holds a map.
+
+    Args:
+        path: the file.
+        what: what it should be, in words, for the message.
+        types: entries that it must have, and for each its type, or a map of the same kind.
+
+    Raises:
+        InputError: it is something else, or does not exist.
+    """
+    try:
+        record = read_json(path)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except (IsADirectoryError, ValueError) as error:
+        raise InputError(f"{path} is no {what}: {error}") from None
+    wrong = _wrong_entry(record, types)
+    if wrong is not None:
+        raise InputError(f"{path} is no {what}: {wrong or 'the whole'} is not right")
+    return record
+
+
+def _wrong_entry(value: Any, types: Mapping[str, Any]) -> str | None:
+    """Return the name of an entry that is missing or of another type, if there is one."""
+    if not isinstance(value, dict):
+        return ""
+    for name, kind in types.items():
+        if isinstance(kind, Mapping):
+            inner = _wrong_entry(value.get(name), kind)
+            if inner is not None:
+                return f"{name}.{inner}".rstrip(".")
+        elif name not in value or not isinstance(value[name], kind):
+            return name
+    return None
 
 
 def write_table(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -170,7 +170,9 @@ class ImageStore:
         for row in rows:
             try:
                 width, height, offset = int(row["width"]), int(row["height"]), int(row["offset"])
-                name = row["shard"]
+                name, shown = row["shard"], row["name"]
+                if None in (name, shown) or min(width, height) < 1:
+                    raise ValueError
             except (KeyError, TypeError, ValueError):
                 raise InputError(f"{list_path} is no image list written by split.py") from None
             if name not in shards:
@@ -184,7 +186,7 @@ class ImageStore:
             end = offset + height * width * 3
             if not 0 <= offset < end <= shard.identity[2]:
                 raise InputError(f"{shard.path} is cut short; extract again")
-            self.names.append(row["name"])
+            self.names.append(shown)
             self._pictures.append(_Picture(shard, offset, (height, width, 3)))
 
     def __len__(self) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,15 @@ from typing import Any
 from balle2017.data.images import list_test_images
 from balle2017.data.kodak import check_folder
 from balle2017.errors import InputError
-from balle2017.files import file_name, files_below, is_url, sha256_file, sha256_json, write_bytes
+from balle2017.files import (
+    file_name,
+    files_below,
+    is_url,
+    read_json,
+    sha256_file,
+    sha256_json,
+    write_bytes,
+)
 
 #: Folders of results/ that all experiments share.
 RESERVED = ("builtin", "datasets", "kodak", "testsets")
@@ -184,6 +193,26 @@ def read_record(path: Path) -> dict[str, str]:
     return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
 
 
+def _read_cache(path: Path) -> dict[str, list]:
+    """Return what `record_sources` kept of each file; nothing of what is damaged."""
+    try:
+        cache = read_json(path)
+    except (FileNotFoundError, ValueError):
+        return {}
+    entries = cache.items() if isinstance(cache, dict) else ()
+    return {name: entry for name, entry in entries if _is_entry(entry)}
+
+
+def _is_entry(entry: Any) -> bool:
+    """Tell a stamp and a SHA-256 from what else JSON may hold."""
+    return (
+        isinstance(entry, list)
+        and len(entry) == 2
+        and isinstance(entry[1], str)
+        and re.fullmatch("[0-9a-f]{64}", entry[1]) is not None
+    )
+
+
 def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] | None = None) -> Path:
     """Write the SHA-256 of files, and of all files below folders, to a small record.
 
@@ -213,10 +242,7 @@ def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] | No
         files += sorted(entry for entry in found if entry.is_file())
     record = record_path(paths, folder, urls)
     cache_path = record.with_suffix(".json")
-    try:
-        cache = json.loads(cache_path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        cache = {}
+    cache = _read_cache(cache_path)
     known = {}
     for file in files:
         status = file.stat()

@@ -14,6 +14,7 @@ from balle2017.files import read_json
 from balle2017.results.metrics import METRICS
 from balle2017.results.tables import (
     IDENTITY,
+    TEXT,
     count_text,
     curve_names,
     curves,
@@ -81,6 +82,27 @@ def find_summaries(folders: list[Path]) -> list[Path]:
     return summaries
 
 
+def _read_summary(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a summary.json.
+
+    Raises:
+        InputError: it is no such file.
+    """
+    try:
+        rows = read_json(path)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError("it must hold a list of maps")
+        for row in rows:
+            for name in RD_COLUMNS:
+                value = row.get(name)
+                kind = str if name in TEXT else int | float
+                if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+                    raise ValueError(f"{name} is not right")
+    except (IsADirectoryError, ValueError) as error:
+        raise InputError(f"{path} is no summary of an evaluation: {error}") from None
+    return rows
+
+
 def collect(folders: list[Path]) -> pd.DataFrame:
     """Return the rate-distortion table of all evaluations below some folders.
 
@@ -92,10 +114,7 @@ def collect(folders: list[Path]) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for path in find_summaries(folders):
-        try:
-            rows += read_json(path)
-        except (ValueError, TypeError):
-            raise InputError(f"{path} is no summary of an evaluation") from None
+        rows += _read_summary(path)
     frame = pd.DataFrame(rows)
     missing = {"testset", "codec", "point", "bpp", "psnr_rgb"} - set(frame.columns)
     if missing:
@@ -254,7 +273,7 @@ def collect_images(folders: list[Path]) -> pd.DataFrame:
         table = path.with_name("per_image.csv")
         rows = read_frame(table, _COLUMNS, "table of images")
         try:
-            points = pd.DataFrame(read_json(path)).reindex(columns=IDENTITY)
+            points = pd.DataFrame(_read_summary(path)).reindex(columns=IDENTITY)
             part = points.merge(rows, on="point", validate="one_to_many")
         except ValueError as error:
             raise InputError(

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from balle2017.errors import InputError
-from balle2017.files import atomic_path, read_json, write_bytes, write_table
+from balle2017.files import atomic_path, read_map, write_bytes, write_table
 from balle2017.names import lambda_name
 from balle2017.results.aggregation import read_bd
 from balle2017.results.style import curve_label
@@ -51,6 +51,25 @@ KEPT = [
 KEPT_PUBLISHED = ["bd_rate_published.csv", "calibration.csv", "published.txt"]
 
 
+def read_run(path: Path) -> dict[str, Any]:
+    """Read the run.json of a finished training.
+
+    Raises:
+        InputError: it is something else.
+    """
+    whole, number = int, (int, float)
+    settings = {"lambda_rd": number, "num_filters": whole, "seed": whole, "threads": whole}
+    types = {
+        "settings": settings | {"num_latents": (int, type(None))},
+        "fingerprint": {"init_from": (str, type(None))},
+        "best": {"val_loss": number},
+        "steps": whole,
+        "seconds": number,
+    }
+    texts = dict.fromkeys(("model_sha256", "device", "cpu", "precision_policy"), str)
+    return read_map(path, "record of a training", types | texts)
+
+
 def model_rows(models: Path) -> list[dict[str, Any]]:
     """Return what made each model of a results/EXPERIMENT/models folder, by lambda.
 
@@ -60,7 +79,7 @@ def model_rows(models: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: there is no finished model.
     """
-    records = {path.parent.name: read_json(path) for path in models.glob("*/run.json")}
+    records = {path.parent.name: read_run(path) for path in models.glob("*/run.json")}
     if not records:
         raise InputError(f"{models} holds no finished model (no */run.json)")
     names = {record["model_sha256"]: name for name, record in records.items()}

@@ -15,7 +15,7 @@ from balle2017.names import ADAPTIVE_CODEC, MODEL_CODEC
 #: Whole numbers that some rows lack.
 _WHOLE = ("filters", "seed", "n_images", "bytes")
 #: Columns of text. A test set may be called null, NA, True, 1e5 or 007.
-_TEXT = (
+TEXT = (
     "testset",
     "codec",
     "image",
@@ -50,7 +50,7 @@ def read_frame(path: Path, columns: Iterable[str], what: str, **options: Any) ->
     """
     try:
         # By default pandas reads numbers of 15 digits and more with another last bit.
-        text = dict.fromkeys(_TEXT, str)
+        text = dict.fromkeys(TEXT, str)
         frame = pd.read_csv(path, float_precision="round_trip", converters=text, **options)
         frame = frame.astype({column: "Int64" for column in _WHOLE if column in frame})
     except FileNotFoundError:
@@ -60,6 +60,9 @@ def read_frame(path: Path, columns: Iterable[str], what: str, **options: Any) ->
     missing = [column for column in columns if column not in frame]
     if missing:
         raise InputError(f"{path} is no {what}: it lacks {', '.join(missing)}")
+    for column in columns:
+        if len(frame) and column not in TEXT and not pd.api.types.is_numeric_dtype(frame[column]):
+            raise InputError(f"{path} is no {what}: {column} has values that are no numbers")
     return frame
 
 

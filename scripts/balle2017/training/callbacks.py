@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from balle2017.files import atomic_path, read_json, write_json
+from balle2017.errors import InputError
+from balle2017.files import atomic_path, read_map, write_json
 
 
 class KeepLastNCheckpoints:
@@ -44,8 +45,13 @@ class KeepLastNCheckpoints:
         write_json(self.failure_path, {"message": message, "fingerprint": fingerprint})
 
     def failure(self) -> dict | None:
-        """Return what `record_failure` noted, if anything."""
-        return read_json(self.failure_path) if self.failure_path.is_file() else None
+        """Return what `record_failure` noted, if anything; a damaged note is none."""
+        try:
+            return read_map(
+                self.failure_path, "note of a failure", {"message": str, "fingerprint": dict}
+            )
+        except InputError:
+            return None
 
 
 class EarlyStopping:

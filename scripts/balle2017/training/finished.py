@@ -10,7 +10,8 @@ import os
 import shutil
 from pathlib import Path
 
-from balle2017.files import atomic_path, read_json, sha256_file, write_json
+from balle2017.errors import InputError
+from balle2017.files import atomic_path, read_json, read_map, sha256_file, write_json
 
 #: What a training leaves.
 FILES = ("model/config.json", "model/model.safetensors", "history.csv", "run.json")
@@ -49,8 +50,8 @@ def restore(kept: Path, save_dir: Path, fingerprint: dict) -> dict | None:
     try:
         if read_json(kept / _HASHES) != {name: sha256_file(kept / name) for name in FILES}:
             return None
-        record = read_json(kept / "run.json")
-    except (FileNotFoundError, ValueError):
+        record = read_map(kept / "run.json", "record of a training", {"fingerprint": dict})
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, InputError):
         return None
     if record["fingerprint"] != fingerprint:
         return None

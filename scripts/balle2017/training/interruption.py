@@ -91,9 +91,18 @@ def _read(path: Path, trainer: Trainer) -> tuple[dict[str, np.ndarray], dict]:
     best = {name: array.shape for name, array in arrays.items() if name.startswith("best/")}
     if best != (shapes if entries.get("best_epoch") else {}):
         wrong.append("best")
+    if not wrong and not _is_history(entries):
+        wrong.append("history")
     if wrong:
         raise DamagedFileError(f"{path} is no checkpoint of a training: {wrong[0]} is not right")
     return arrays, description
+
+
+def _is_history(entries: dict) -> bool:
+    """Tell whether there is a row for each epoch, the best one among them."""
+    rows = entries["history"]
+    numbers = [row.get("epoch") if isinstance(row, dict) else None for row in rows]
+    return numbers == list(range(1, len(rows) + 1)) and 0 <= entries["best_epoch"] <= len(rows)
 
 
 class Termination:
