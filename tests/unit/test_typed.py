@@ -5,9 +5,16 @@ import itertools
 import pytest
 import yaml
 from balle2017.errors import InputError
-from balle2017.pipeline.typed import keep_texts, read_typed, repeated_flag
+from balle2017.pipeline.typed import (
+    check_places,
+    keep_texts,
+    profile_files,
+    read_profile,
+    read_typed,
+    repeated_flag,
+)
 from helpers import ROOT
-from snakemake.cli import get_argument_parser, parse_config
+from snakemake.cli import get_argument_parser, get_profile_dir, parse_config
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
 NAMES = ["1.10", "2024_05_01", "010", "1e3", "1.5e3", "0x10", "1:30", "yes", "on", "True", "true"]
@@ -86,3 +93,74 @@ def test_a_flag_that_is_given_twice_is_found_in_any_spelling(first, second):
 )
 def test_a_flag_with_several_values_is_given_once(argv):
     assert repeated_flag(get_argument_parser(), ["--cores", "1", *argv, "-p", "--", "all"]) is None
+
+
+MAP = "config:\n  experiment: 1.10\n  training: {init_from: 010, epochs: 3}\n"
+PROFILES = {
+    "--config": [MAP, "config: [experiment=1.10]\n", "config: experiment=1.10\n"],
+    "--configfile": ["configfile: mine.yaml\n", "configfiles: [mine.yaml]\n"],
+}
+
+
+def places(folder, *argv):
+    files = profile_files(get_argument_parser(), argv, get_profile_dir, folder)
+    return {file: read_profile(file) for file in files}
+
+
+@pytest.mark.parametrize("flag", PROFILES)
+def test_a_config_on_the_command_line_and_in_a_profile_is_refused(tmp_path, flag, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for text in PROFILES[flag]:
+        (mine / "config.yaml").write_text(text)
+        for words in CONFIGS + FILES:
+            argv = ["--profile", "mine", *words]
+            found = places(tmp_path, *argv)
+            same = (words in CONFIGS) == (flag == "--config")
+            if not same:
+                check_places(get_argument_parser(), argv, found)
+                continue
+            message = rf"^{flag[2:]} is given on the command line and in the profile mine/config"
+            with pytest.raises(InputError, match=message):
+                check_places(get_argument_parser(), argv, found)
+        check_places(
+            get_argument_parser(), ["--profile", "mine"], places(tmp_path, "--profile=mine")
+        )
+
+
+def test_all_profiles_are_looked_at(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "profiles/default", "profiles/other"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.yaml").write_text(MAP)
+    for argv, names in (
+        ([], ["profiles/default"]),
+        (["--workflow-profile", "none"], []),
+        (["--workflow-profile", "other"], ["profiles/other"]),
+        (["--profile", "none", "--workflow-profile", "none"], []),
+        (["--profile", "a", "--profile", "b"], ["a", "b", "profiles/default"]),
+        (["--profile", "a", "--workflow-profile", "none"], ["a"]),
+    ):
+        found = places(tmp_path, *argv)
+        assert [str(file.parent) for file in found] == names
+        if len(names) > 1:
+            with pytest.raises(
+                InputError, match=r"in the profile a/config\.yaml and in the profile"
+            ):
+                check_places(get_argument_parser(), argv, found)
+        else:
+            check_places(get_argument_parser(), argv, found)
+    monkeypatch.setenv("SNAKEMAKE_PROFILE", "a")
+    assert [str(file.parent) for file in places(tmp_path)] == ["a", "profiles/default"]
+
+
+def test_names_in_a_profile_stay_as_they_are_typed(tmp_path):
+    """Snakemake makes 1.1 and 8 of them before anybody sees them."""
+    file = tmp_path / "config.yaml"
+    file.write_text(MAP)
+    profile = read_profile(file)["--config"]
+    entries = get_argument_parser(profiles=[str(file)]).parse_args([]).config
+    kept = keep_texts(parse_config(entries), read_typed([], entries, profile), SCHEMA)
+    assert kept == {"experiment": "1.10", "training": {"init_from": "010", "epochs": "3"}}

@@ -248,6 +248,19 @@ def test_what_would_be_forgotten_is_refused(fresh, arguments, message):
     assert not (fresh.folder / "results").exists()
 
 
+def test_a_config_in_a_profile_is_kept_or_refused(fresh):
+    folder = fresh.folder / "profiles" / "mine"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("config:\n  experiment: 1.10\n")
+    target = "photographs/codecs/jpeg/summary.json"
+    profile = ["--profile", "profiles/mine"]
+    assert fresh.planned(f"results/1.10/{target}", *profile) == {"evaluate_codec": 1}
+    output = fresh.run(*profile, "--config", "seeds=[1]", status=1)
+    message = "error: config is given on the command line and in the profile profiles/mine/config"
+    assert message in output
+    assert "Traceback" not in output
+
+
 @pytest.mark.slow
 def test_the_cases_of_one_archive_over_another(fresh):
     """The archives of the public report, where they are at hand."""

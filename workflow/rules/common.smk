@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import yaml
-from snakemake.cli import get_argument_parser
+from snakemake.cli import get_argument_parser, get_profile_dir
 from snakemake.io import apply_wildcards, glob_wildcards
 from snakemake.utils import validate
 
@@ -137,7 +137,8 @@ def show_failures():
 # What is no documented part of Snakemake stands here: a new version of it may need these changed.
 # - workflow.config_settings, workflow.configfiles: where the config came from. Jobs of a cluster
 #   get the same files and words.
-# - snakemake.cli.get_argument_parser: what its command line means, abbreviations included.
+# - snakemake.cli.get_argument_parser: what its command line means, abbreviations included;
+#   get_profile_dir: where a profile is.
 # - workflow.is_main_process: whether this is what somebody started, and not one of its jobs.
 # - workflow.rules, with log, output and message: all rules, and what their jobs write.
 # - workflow.global_resources, workflow.register_resource: limits on what jobs share.
@@ -146,15 +147,23 @@ def show_failures():
 def typed_config():
     """Return the config as the text that was typed, see `typed.read_typed`."""
     started_by_hand = MAIN_PROCESS and "snakemake" in sys.argv[0]
+    profile = None
     if started_by_hand:
         flag = typed.repeated_flag(get_argument_parser(), sys.argv[1:])
         if flag is not None:
             raise InputError(
                 f"{flag} is given twice, and Snakemake forgets the first; put all behind one"
             )
+        found = typed.profile_files(
+            get_argument_parser(), sys.argv[1:], get_profile_dir, ROOT
+        )
+        profiles = {file: typed.read_profile(file) for file in found}
+        typed.check_places(get_argument_parser(), sys.argv[1:], profiles)
+        texts = [entries.get("--config") for entries in profiles.values()]
+        profile = next((text for text in texts if isinstance(text, dict)), None)
     settings = workflow.config_settings
     files = [*workflow.configfiles, *settings.configfiles]
-    return typed.read_typed(files, settings.config_args or [])
+    return typed.read_typed(files, settings.config_args or [], profile)
 
 
 def started_jobs():

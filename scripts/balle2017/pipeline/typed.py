@@ -3,7 +3,7 @@
 import argparse
 import collections
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,15 @@ def _merge(target: dict[str, Any], change: Mapping[str, Any]) -> None:
             target[key] = value
 
 
-def read_typed(files: Iterable[Path], entries: Iterable[str]) -> dict[str, Any]:
+def read_typed(
+    files: Iterable[Path], entries: Iterable[str], profile: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return a config in which every single value is the text that stands for it.
 
     Args:
         files: YAML or JSON files, each laid over those before it.
         entries: KEY=VALUE of the command line, laid over the files.
+        profile: the map `config` of a profile, of which Snakemake made the entries.
 
     Raises:
         InputError: a key is given twice in one file or on the command line.
@@ -73,6 +76,7 @@ def read_typed(files: Iterable[Path], entries: Iterable[str]) -> dict[str, Any]:
             )
         given.add(key)
         _merge(typed, {key: value})
+    _merge(typed, profile or {})
     return typed
 
 
@@ -114,7 +118,8 @@ def keep_texts(value: Any, typed: Any, schema: Mapping[str, Any]) -> Any:
         return value
     if value == "null" and _alternatives(schema, "null"):
         return None
-    changed = isinstance(value, bool | int | float | datetime.date)
+    # A number in a map of a profile arrives as the text of another.
+    changed = isinstance(value, bool | int | float | str | datetime.date)
     return typed if changed and isinstance(typed, str) else value
 
 
@@ -142,9 +147,79 @@ def repeated_flag(parser: argparse.ArgumentParser, argv: Sequence[str]) -> str |
         parser: Snakemake's; it knows all spellings and abbreviations. It is used up.
         argv: the command line, without the program.
     """
-    flags = [action for action in parser._actions if action.dest in ("config", "configfile")]
-    for action in flags:
-        action.__class__ = _Count
+    given = _count(parser, argv)
+    return next((flag for flag in _FLAGS if given[flag] > 1), None)
+
+
+# What holds the config, on the command line; a profile has the same keys without the dashes.
+_FLAGS = ("--config", "--configfile")
+
+
+def _count(parser: argparse.ArgumentParser, argv: Sequence[str]) -> dict[str, int]:
+    """Return how often each flag of the config is given."""
+    for action in parser._actions:
+        if action.option_strings and action.option_strings[0] in _FLAGS:
+            action.__class__ = _Count
     given, _ = parser.parse_known_args(list(argv))
-    names = (action.option_strings[0] for action in flags)
-    return next((name for name in names if getattr(given, name, 0) > 1), None)
+    return {flag: getattr(given, flag, 0) for flag in _FLAGS}
+
+
+def profile_files(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str],
+    find: Callable[[str], tuple[Path, Path] | None],
+    workflow: Path,
+) -> list[Path]:
+    """Return the files of the profiles that Snakemake reads: its defaults for the command line.
+
+    Args:
+        parser: Snakemake's.
+        argv: the command line, without the program.
+        find: Snakemake's search for a profile: its folder and its file.
+        workflow: folder of the Snakefile.
+    """
+    given, _ = parser.parse_known_args(list(argv))
+    profiles = [] if given.profile in (None, ["none"]) else list(given.profile)
+    if given.workflow_profile != "none":
+        own = Path(given.workflow_profile or "default")
+        places = (own, Path("profiles") / own, workflow / "profiles" / own)
+        profiles += [str(place) for place in places if place.exists()][:1]
+    return [entry[1] for entry in map(find, profiles) if entry is not None]
+
+
+def read_profile(file: Path) -> dict[str, Any]:
+    """Return what a profile says of the config, as text; nothing where it is no map of YAML."""
+    try:
+        with open(file, encoding="utf-8") as stream:
+            content = yaml.load(stream, yaml.BaseLoader)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    entries = content.items() if isinstance(content, Mapping) else ()
+    flags = {"configfiles": "--configfile"} | {flag.strip("-"): flag for flag in _FLAGS}
+    return {flags[key]: value for key, value in entries if key in flags}
+
+
+def check_places(
+    parser: argparse.ArgumentParser, argv: Sequence[str], profiles: Mapping[Path, Mapping]
+) -> None:
+    """Check that nothing of the config is forgotten: Snakemake takes one place and no other.
+
+    Args:
+        parser: Snakemake's; it is used up.
+        argv: the command line, without the program.
+        profiles: what `read_profile` returned, by file.
+
+    Raises:
+        InputError: a flag is given on the command line and in a profile, or in two profiles.
+    """
+    given = _count(parser, argv)
+    for flag in _FLAGS:
+        places = ["on the command line"] if given[flag] else []
+        places += [
+            f"in the profile {file}" for file, entries in profiles.items() if flag in entries
+        ]
+        if len(places) > 1:
+            raise InputError(
+                f"{flag.strip('-')} is given {' and '.join(places)}, and Snakemake forgets one of "
+                "them; put all in one place"
+            )
