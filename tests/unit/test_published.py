@@ -191,6 +191,19 @@ def test_they_are_drawn_and_compared_and_never_in_our_table(published, theirs, t
     assert "bmshj2018-factorized, CompressAI" in text
     assert (tmp_path / "rd.csv").read_bytes() == before
     others = read_published(table)
+    spec = json.JSONDecoder().raw_decode(chart_html(rd, others).split("spec = ")[1])[0]
+    encoding = spec["hconcat"][0]["layer"][0]["encoding"]
+    looks = [
+        (label, colour, tuple(dash))
+        for label, colour, dash in zip(
+            encoding["color"]["scale"]["domain"],
+            encoding["color"]["scale"]["range"],
+            encoding["strokeDash"]["scale"]["range"],
+            strict=True,
+        )
+    ]
+    assert encoding["strokeDash"]["scale"]["domain"] == [label for label, _, _ in looks]
+    assert len({look[1:] for look in looks}) == len(looks) == 4
     sentences = summary_sentences(rd, bd, others)
     assert any("bits than new, Smith 2024" in sentence for sentence in sentences)
     assert "new, Smith 2024" in chart_html(rd, others)

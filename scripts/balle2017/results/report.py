@@ -21,7 +21,10 @@ from balle2017.results.seeds import band, lines
 from balle2017.results.style import AXES, curve_label, curve_styles
 from balle2017.results.tables import count_text, curve_names, is_model, lacking_texts
 
-_GREY = "#777777"
+#: Dashes and greys of the curves of others; those that figures do not have are light.
+_DASHES = [[6, 3], [2, 2], [8, 2, 2, 2], [12, 3], [6, 2, 2, 2, 2, 2]]
+_GREYS = ["#555555", "#888888"]
+_LIGHT_GREY = "#c4c4c4"
 
 
 def summary_sentences(
@@ -77,13 +80,27 @@ def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
     colours = {label_of[name]: colour for name, (colour, _) in styles.items()}
     table = pd.concat([line.points.assign(curve=label) for label, line in drawn.items()])
     table = table.assign(published=False)
+    dashes = {label: [1, 0] for label in drawn}
     if published is not None:
         table = pd.concat([table, published.assign(curve=published["label"], published=True)])
-        colours |= dict.fromkeys(sorted(published["label"].unique()), _GREY)
+        others = published.drop_duplicates("label").sort_values("drawn", ascending=False)
+        for index, (label, shown) in enumerate(zip(others["label"], others["drawn"], strict=True)):
+            dashes[label] = _DASHES[index % len(_DASHES)]
+            grey = _GREYS[index // len(_DASHES) % len(_GREYS)]
+            colours[label] = grey if shown else _LIGHT_GREY
     shown = ["curve", "published", "point", "bpp", "psnr_rgb", "ms_ssim_rgb", "ms_ssim_rgb_db"]
     # Altair knows nothing of pandas' NA.
     table = table[shown].astype(object).where(table[shown].notna(), None)
     legend = alt.selection_point(fields=["curve"], bind="legend")
+    # One legend for colours and dashes.
+    legend_look = alt.Legend(
+        title="click: this curve alone; shift-click: one more",
+        labelLimit=300,
+        titleLimit=300,
+        symbolType="stroke",
+        symbolSize=700,
+        symbolStrokeWidth=2,
+    )
     limit = rate_limit(rd)
     panels = []
     for metric, title in AXES.items():
@@ -96,9 +113,8 @@ def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
             y=alt.Y(f"{metric}:Q", title=title, scale=alt.Scale(domain=domain)),
             color=alt.Color(
                 "curve:N",
-                title="click: this curve alone; shift-click: one more",
                 scale=alt.Scale(domain=list(colours), range=list(colours.values())),
-                legend=alt.Legend(labelLimit=300, titleLimit=300),
+                legend=legend_look,
             ),
             opacity=alt.when(legend).then(alt.value(1)).otherwise(alt.value(0.05)),
             tooltip=[
@@ -109,12 +125,12 @@ def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
                 alt.Tooltip("ms_ssim_rgb:Q", title="MS-SSIM", format=".4f"),
             ],
         )
-        dashes = alt.StrokeDash(
-            "published:N",
-            scale=alt.Scale(domain=[False, True], range=[[1, 0], [5, 4]]),
-            legend=None,
+        dash = alt.StrokeDash(
+            "curve:N",
+            scale=alt.Scale(domain=list(colours), range=[dashes[label] for label in colours]),
+            legend=legend_look,
         )
-        curves = base.mark_line(clip=True).encode(strokeDash=dashes)
+        curves = base.mark_line(clip=True).encode(strokeDash=dash)
         # Curves of others have many points: they are there to be hovered.
         points = base.mark_point(clip=True, filled=True).encode(
             size=alt.when("datum.published").then(alt.value(12)).otherwise(alt.value(60))
