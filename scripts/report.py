@@ -40,24 +40,35 @@ def main(argv: Sequence[str] | None = None) -> None:
     published = calibration = None
     if args.published is not None:
         published = read_published(args.published)
-        calibrations = read_calibration(args.results / "calibration.csv")
-        calibration = report.table_html(calibrations) if len(calibrations) else None
+        calibration = read_calibration(args.results / "calibration.csv")
         bd = pd.concat([bd, read_bd(args.results / "bd_rate_published.csv")])
-    comparisons = compare(args.images, args.evaluation, rd, bd_images)
     runs = {path.parent.name: read_map(path, "record of a training", {}) for path in args.runs}
+    labels = report.anchor_labels(bd, published)
+    seeds, bd_of_seeds = seed_table(rd), bd_seeds(bd)
+    tables = {
+        "Points": (report.points_table(rd), ["rd.csv"]),
+        "Against other codecs": (report.deltas_table(bd, labels), ["bd_rate.csv"]),
+        "Mean and range over seeds": (report.seeds_table(seeds), ["seeds.csv"]),
+        "Deltas over seeds": (report.bd_seeds_table(bd_of_seeds, labels), ["bd_rate_seeds.csv"]),
+        "Each image against JPEG, rate at equal PSNR": (
+            report.images_table(bd_images),
+            ["bd_rate_per_image.csv", "per_image.csv"],
+        ),
+    }
+    if published is not None:
+        tables["Against other codecs"][1].append("bd_rate_published.csv")
+    if calibration is not None:
+        tables["Our measurements against published ones"] = (
+            report.calibration_table(calibration, labels),
+            ["calibration.csv"],
+        )
     content = {
         "experiment": config.get("experiment", args.results.name),
         "sentences": report.summary_sentences(rd, bd, published),
         "chart": report.chart_html(rd, published),
-        "comparisons": report.comparison_data(comparisons),
-        "rd": report.table_html(rd),
-        "bd": report.table_html(bd),
-        "seeds": [
-            report.table_html(table) for table in (seed_table(rd), bd_seeds(bd)) if len(table)
-        ],
+        "comparisons": report.comparison_data(compare(args.images, args.evaluation, rd, bd_images)),
+        "tables": [(title, table, files) for title, (table, files) in tables.items() if len(table)],
         "published": published is not None,
-        "calibration": calibration,
-        "bd_images": report.table_html(bd_images),
         "images_figure": report.inline_svg(args.results / "rd_per_image.svg"),
         "training_figure": report.inline_svg(args.results / "training_curves.svg"),
         "config": config,

@@ -103,3 +103,33 @@ def test_the_page_names_results_settings_and_hashes(page):
         assert needle in text
     script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
     assert all(name.startswith("data:") for name in page.execute_script(script))
+
+
+@pytest.mark.parametrize("width", [1200, 400])
+def test_nothing_needs_a_sideways_scroll_of_the_page(page, width):
+    # A window of less than 500 pixels is not to be had.
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+    )
+    script = """
+        const wide = element => element.scrollWidth > element.clientWidth;
+        return [innerWidth, wide(document.documentElement),
+            Array.from(document.querySelectorAll(".scroll"), wide)]"""
+    inner, page_scrolls, tables_scroll = page.execute_script(script)
+    assert inner == width
+    assert not page_scrolls
+    assert len(tables_scroll) >= 3
+    if width == 1200:
+        assert not any(tables_scroll)
+
+
+def test_tables_are_rounded_and_lead_to_the_files(page):
+    rd = pd.read_csv(page.report.parent / "rd.csv")
+    tables = page.find_elements(By.CSS_SELECTOR, ".scroll table")
+    rows = [row.text for row in tables[0].find_elements(By.CSS_SELECTOR, "tbody tr")]
+    assert len(rows) == len(rd)
+    assert f" {rd['bpp'][0]:.3f} {rd['psnr_rgb'][0]:.2f} " in rows[0]
+    links = page.find_elements(By.CSS_SELECTOR, ".files a")
+    assert {"rd.csv", "bd_rate.csv"} <= {link.text for link in links}
+    assert all((page.report.parent / link.text).is_file() for link in links)

@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,26 @@ _GREYS = ["#555555", "#888888"]
 _LIGHT_GREY = "#c4c4c4"
 
 
+def anchor_labels(bd: pd.DataFrame, published: pd.DataFrame | None) -> dict[str, str]:
+    """Return what the anchors of Bjøntegaard deltas are called.
+
+    Args:
+        bd: bd_rate.csv, perhaps followed by bd_rate_published.csv.
+        published: curves of others, as `read_published` returns them.
+    """
+    labels = {anchor: curve_label(anchor) for anchor in bd["anchor"].unique()}
+    if published is not None:
+        labels |= dict(zip(published["curve"], published["label"], strict=True))
+    return labels
+
+
 def summary_sentences(
     rd: pd.DataFrame, bd: pd.DataFrame, published: pd.DataFrame | None = None
 ) -> list[str]:
     """Return the result in words: a sentence for each model, one for each comparison
     that cannot be made, and one for each curve that lacks images.
+
+    Of the curves of others they name those that the figure shows.
 
     Args:
         rd: the table rd.csv.
@@ -39,13 +54,13 @@ def summary_sentences(
         published: curves of others, as `read_published` returns them.
     """
     names = curve_names(rd)
-    labels = {anchor: curve_label(anchor) for anchor in bd["anchor"].unique()}
-    if published is not None:
-        labels |= dict(zip(published["curve"], published["label"], strict=True))
+    labels = anchor_labels(bd, published)
     sentences = []
     ours = bd[(bd["metric"] == "psnr_rgb") & bd["codec"].map(is_model).astype(bool)]
     # A table without rows has no booleans.
     ours = ours[~ours["anchor"].map(is_model).astype(bool)].sort_values("bd_rate_percent")
+    if published is not None:
+        ours = ours[~ours["anchor"].isin(published.loc[published["drawn"] == 0, "curve"])]
     for (testset, codec), rows in ours.groupby(["testset", "codec"]):
         known = rows.dropna(subset=["bd_rate_percent"])
         amounts = [
@@ -54,12 +69,12 @@ def summary_sentences(
             for row in known.itertuples()
         ]
         count = count_text(rd[(rd["testset"] == testset) & (names == codec)])
-        start = f"On {count} images ({testset}), {curve_label(codec)}, "
+        start = f"On {count} images ({testset}), {curve_label(codec)}"
         if amounts:
-            span = f"{known['overlap_low'].min():.1f} and {known['overlap_high'].max():.1f} dB"
-            sentences.append(f"{start}needs, at equal PSNR between {span}, {'; '.join(amounts)}.")
+            span = f"{known['overlap_low'].min():.1f} to {known['overlap_high'].max():.1f} dB"
+            sentences.append(f"{start} needs {'; '.join(amounts)}, at equal PSNR ({span}).")
         sentences += [
-            f"{start}cannot be compared with {labels[row.anchor]}: {row.reason}."
+            f"{start} cannot be compared with {labels[row.anchor]}: {row.reason}."
             for row in rows[rows["bd_rate_percent"].isna()].itertuples()
         ]
     sentences += [
@@ -186,10 +201,134 @@ def inline_svg(path: Path) -> str:
     return text[text.index("<svg") :]
 
 
-def table_html(table: pd.DataFrame) -> str:
-    """Return a table as HTML, numbers with four digits after the point."""
-    blank = table.astype(object).where(table.notna(), "")
-    return blank.to_html(index=False, float_format="{:.4f}".format, border=0)
+def _numbers(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
+    """Return some columns of a table as text.
+
+    Args:
+        table: any.
+        columns: for each of its columns, in the order wanted, the heading and the format.
+    """
+
+    def text(value: Any, form: str) -> str:
+        return "" if pd.isna(value) else form.format(value)
+
+    return pd.DataFrame(
+        {
+            heading: [text(value, form) for value in table[column]]
+            for column, (heading, form) in columns.items()
+        }
+    )
+
+
+def points_table(rd: pd.DataFrame) -> pd.DataFrame:
+    """Return what a person reads of rd.csv: a row for each point of each curve."""
+    columns = {
+        "testset": ("test set", "{}"),
+        "label": ("codec", "{}"),
+        "point": ("lambda or quality", "{:g}"),
+        "bpp": ("bits per pixel", "{:.3f}"),
+        "psnr_rgb": ("PSNR, dB", "{:.2f}"),
+        "ms_ssim_rgb": ("MS-SSIM", "{:.4f}"),
+        "encode_s": ("encode, s", "{:.2f}"),
+        "decode_s": ("decode, s", "{:.2f}"),
+    }
+    if rd["testset"].nunique() == 1:
+        del columns["testset"]
+    return _numbers(rd.assign(label=curve_names(rd).map(curve_label)), columns)
+
+
+def deltas_table(bd: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
+    """Return what a person reads of bd_rate.csv: each model against each other codec.
+
+    Args:
+        bd: bd_rate.csv, perhaps followed by bd_rate_published.csv.
+        labels: what anchors are called.
+    """
+    ours = bd[bd["codec"].map(is_model).astype(bool) & ~bd["anchor"].map(is_model).astype(bool)]
+    values = ["bd_rate_percent", "bd_quality_db"]
+    wide = ours.pivot(index=["testset", "codec", "anchor"], columns="metric", values=values)
+    wide.columns = [f"{value}_{metric}" for value, metric in wide.columns]
+    wide = wide.reset_index().sort_values(["testset", "codec", "bd_rate_percent_psnr_rgb"])
+    named = wide.assign(codec=wide["codec"].map(curve_label), anchor=wide["anchor"].map(labels))
+    columns = {
+        "testset": ("test set", "{}"),
+        "codec": ("curve", "{}"),
+        "anchor": ("compared with", "{}"),
+        "bd_rate_percent_psnr_rgb": ("rate at equal PSNR", "{:+.1f} %"),
+        "bd_rate_percent_ms_ssim_rgb_db": ("rate at equal MS-SSIM", "{:+.1f} %"),
+        "bd_quality_db_psnr_rgb": ("PSNR at equal rate", "{:+.2f} dB"),
+    }
+    if bd["testset"].nunique() == 1:
+        del columns["testset"]
+    return _numbers(named, columns)
+
+
+def seeds_table(seeds: pd.DataFrame) -> pd.DataFrame:
+    """Return what a person reads of seeds.csv: mean, and lowest to highest."""
+    columns = {
+        "curve": ("curve", "{}"),
+        "point": ("lambda", "{:g}"),
+        "seeds": ("seeds", "{}"),
+        "bpp_mean": ("bits per pixel", "{:.4f}"),
+        "bpp_low": ("from", "{:.4f}"),
+        "bpp_high": ("to", "{:.4f}"),
+        "psnr_rgb_mean": ("PSNR, dB", "{:.2f}"),
+        "psnr_rgb_low": ("from ", "{:.2f}"),
+        "psnr_rgb_high": ("to ", "{:.2f}"),
+    }
+    return _numbers(seeds.assign(curve=seeds["curve"].map(curve_label)), columns)
+
+
+def bd_seeds_table(bd: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
+    """Return what a person reads of bd_rate_seeds.csv, at equal PSNR.
+
+    Args:
+        bd: as `bd_seeds` returns it.
+        labels: what anchors are called.
+    """
+    bd = bd[bd["metric"] == "psnr_rgb"]
+    named = bd.assign(codec=bd["codec"].map(curve_label), anchor=bd["anchor"].map(labels))
+    columns = {
+        "codec": ("curve", "{}"),
+        "anchor": ("compared with", "{}"),
+        "seeds": ("seeds", "{}"),
+        "bd_rate_percent_mean": ("rate at equal PSNR, mean", "{:+.1f} %"),
+        "bd_rate_percent_low": ("from", "{:+.1f} %"),
+        "bd_rate_percent_high": ("to", "{:+.1f} %"),
+    }
+    return _numbers(named, columns)
+
+
+def calibration_table(calibration: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
+    """Return what a person reads of calibration.csv.
+
+    Args:
+        calibration: the table.
+        labels: what published curves are called.
+    """
+    named = calibration.assign(
+        codec=calibration["codec"].map(curve_label),
+        published=calibration["published"].map(labels),
+        metric=calibration["metric"].map(AXES),
+    )
+    columns = {
+        "codec": ("measured here", "{}"),
+        "published": ("published", "{}"),
+        "metric": ("measure", "{}"),
+        "points": ("points", "{}"),
+        "mean_difference_db": ("mean difference", "{:+.2f} dB"),
+        "largest_difference_db": ("largest", "{:+.2f} dB"),
+    }
+    return _numbers(named, columns)
+
+
+def images_table(bd: pd.DataFrame) -> pd.DataFrame:
+    """Return what a person reads of bd_rate_per_image.csv: models against JPEG, at equal PSNR."""
+    ours = bd[(bd["metric"] == "psnr_rgb") & bd["codec"].map(is_model).astype(bool)]
+    wide = ours.pivot(index="image", columns="codec", values="bd_rate_percent").reset_index()
+    columns = {"image": ("image", "{}")}
+    columns |= {name: (curve_label(name), "{:+.1f} %") for name in wide.columns if name != "image"}
+    return _numbers(wide, columns)
 
 
 def render(template: Path, content: dict[str, Any]) -> str:

@@ -1,0 +1,87 @@
+"""What a person reads of the tables: few columns, rounded, codecs by their names."""
+
+import pandas as pd
+from balle2017.results import report
+from balle2017.results.aggregation import bd_per_image, bd_table
+from balle2017.results.seeds import bd_seeds, seed_table
+
+RATES = (0.2, 0.4, 0.8, 1.6)
+
+
+def curve(codec, factor, filters=None, seed=None, testset="t"):
+    return [
+        {"testset": testset, "codec": codec, "point": rate, "filters": filters, "seed": seed}
+        | {"bpp": rate * factor, "psnr_rgb": 30.123456 + 6 * rate, "ms_ssim_rgb": 0.91234567}
+        | {"ms_ssim_rgb_db": 10 + rate, "encode_s": 0.126, "decode_s": None, "n_images": 2}
+        for rate in RATES
+    ]
+
+
+def table(*rows):
+    frame = pd.DataFrame([row for part in rows for row in part])
+    return frame.astype({"filters": "Int64", "seed": "Int64"})
+
+
+RD = table(
+    curve("jpeg", 2),
+    curve("balle2017", 1, 8, 1),
+    curve("balle2017", 1.5, 8, 2),
+    curve("balle2017_adaptive", 0.8, 8, 1),
+)
+
+
+def test_points():
+    shown = report.points_table(RD)
+    assert list(shown.iloc[4]) == [
+        "Ballé 2017, 8 filters", "0.2", "0.200", "31.32", "0.9123", "0.13", ""
+    ]  # fmt: skip
+    two = report.points_table(table(curve("jpeg", 2), curve("jpeg", 2, testset="u")))
+    assert two["test set"].tolist() == ["t"] * 4 + ["u"] * 4
+
+
+def test_deltas_are_of_models_against_other_codecs():
+    bd = bd_table(RD)
+    shown = report.deltas_table(bd, report.anchor_labels(bd, None))
+    assert shown["curve"].tolist() == [
+        "Ballé 2017, 8 filters",
+        "Ballé 2017, 8 filters, seed 2",
+        "Ballé 2017, 8 filters, adaptive coder",
+    ]
+    assert set(shown["compared with"]) == {"JPEG 4:2:0"}
+    assert shown["rate at equal PSNR"].tolist() == ["-50.0 %", "-25.0 %", "-60.0 %"]
+
+
+def test_seeds():
+    assert len(report.seeds_table(seed_table(RD[RD["seed"] != 2]))) == 0
+    shown = report.seeds_table(seed_table(RD))
+    assert list(shown.iloc[0])[:6] == [
+        "Ballé 2017, 8 filters",
+        "0.2",
+        "2",
+        "0.2500",
+        "0.2000",
+        "0.3000",
+    ]
+    bd = bd_table(RD)
+    (row,) = report.bd_seeds_table(bd_seeds(bd), report.anchor_labels(bd, None)).values.tolist()
+    assert row == ["Ballé 2017, 8 filters", "JPEG 4:2:0", "2", "-37.5 %", "-50.0 %", "-25.0 %"]
+
+
+def test_images_have_a_column_for_each_model():
+    images = pd.concat([RD.assign(image=name) for name in ("b.png", "a.png")])
+    shown = report.images_table(bd_per_image(images))
+    assert shown["image"].tolist() == ["a.png", "b.png"]
+    assert list(shown.columns)[1:] == [
+        "Ballé 2017, 8 filters",
+        "Ballé 2017, 8 filters, seed 2",
+        "Ballé 2017, 8 filters, adaptive coder",
+    ]
+    assert set(shown["Ballé 2017, 8 filters, seed 2"]) == {"-25.0 %"}
+
+
+def test_sentences_name_rates_first_and_then_where():
+    first, *_ = report.summary_sentences(RD, bd_table(RD))
+    assert first == (
+        "On 2 images (t), Ballé 2017, 8 filters needs 50.0 % fewer bits than JPEG 4:2:0, "
+        "at equal PSNR (31.3 to 39.7 dB)."
+    )
