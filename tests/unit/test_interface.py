@@ -80,6 +80,13 @@ def test_the_threads_of_a_program_stay_as_it_set_them(state, threads):
     assert done.stdout == f"{threads}\n"
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_all_that_holds_bytes_is_decoded(models, kind):
+    codec = balle2017.Family(models).codec(0.02)
+    data = codec.compress(make_picture(1))
+    np.testing.assert_array_equal(codec.decompress(kind(data)), codec.decompress(data))
+
+
 @pytest.mark.parametrize(
     "pixels",
     [

@@ -14,7 +14,7 @@ from balle2017.data.colour import Samples, to_srgb
 from balle2017.errors import InputError
 from balle2017.interface import plugin
 from helpers import make_picture
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 PIXELS = make_picture(1, 60, 90)
 
@@ -53,6 +53,22 @@ def test_the_pixels_are_those_of_the_codec(codec, data, tmp_path):
     np.testing.assert_array_equal(Image.open(io.BytesIO(data)), expected)
     turned = Image.open(tmp_path / "a.b17").transpose(Image.Transpose.ROTATE_90)
     np.testing.assert_array_equal(turned, np.rot90(expected))
+
+
+def test_a_file_may_come_in_parts(codec, data):
+    parser = ImageFile.Parser()
+    for start in range(0, len(data), 50):
+        parser.feed(data[start : start + 50])
+    np.testing.assert_array_equal(parser.close(), codec.decompress(data))
+
+
+def test_a_file_may_be_saved_in_its_own_place(data, tmp_path):
+    path = tmp_path / "a.b17"
+    path.write_bytes(data)
+    Image.open(path).save(path, lambda_rd=0.0035)
+    assert path.read_bytes()[:4] == data[:4]
+    assert path.read_bytes() != data
+    assert Image.open(path).size == (90, 60)
 
 
 def test_saving(codec, data, tmp_path):

@@ -84,6 +84,8 @@ class Bitstream:
             DamagedFileError: not such a file, another version, cut short, longer
                 than it says, or altered.
         """
+        # Others that hold bytes are no strings to TensorFlow.
+        data = bytes(data)
         version, model_id, width, height, rows, columns, channels, length = _header(data)
         fields, payload = data[: _FIELDS.size], data[HEADER_BYTES:]
         if len(payload) != length:

@@ -55,6 +55,11 @@ class B17ImageFile(ImageFile.ImageFile):
         self._mode = "RGB"
         self.tile = [ImageFile._Tile("b17", (0, 0, *self.size), 0, None)]
 
+    def load_seek(self, pos: int) -> None:
+        """Tell `ImageFile.Parser`, by being here, to wait for the whole file."""
+        assert self.fp is not None
+        self.fp.seek(pos)
+
 
 class _Decoder(ImageFile.PyDecoder):
     """Makes pixels of the whole file."""
