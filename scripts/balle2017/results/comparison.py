@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from scipy.ndimage import uniform_filter
 
 from balle2017.data.images import list_images, read_image
@@ -16,7 +17,7 @@ from balle2017.files import atomic_path
 from balle2017.results.aggregation import collect
 from balle2017.results.conventional import CODECS, ImageCodec
 from balle2017.results.metrics import luma, psnr
-from balle2017.results.style import curve_label
+from balle2017.results.style import curve_label, drawing
 from balle2017.results.tables import IDENTITY, curve_names, read_frame
 
 #: Codecs beside the model, at the quality whose file is nearest in size.
@@ -173,14 +174,14 @@ def compare(
         yield Comparison(name, original, panels)
 
 
+@drawing
 def draw_sheet(comparison: Comparison, path: Path) -> None:
     """Write a sheet: whole pictures above, the crop of `choose_crop` below."""
     original = comparison.original
     panels = [Panel("original", original), *comparison.panels]
     crop = choose_crop(original)
-    figure, axes = plt.subplots(
-        2, len(panels), figsize=(4.2 * len(panels), 7.6), layout="constrained"
-    )
+    figure = Figure(figsize=(4.2 * len(panels), 7.6), layout="constrained")
+    axes = figure.subplots(2, len(panels))
     for column, panel in enumerate(panels):
         for axis, part in zip(axes[:, column], (panel.pixels, panel.pixels[crop]), strict=True):
             axis.imshow(part, interpolation="nearest")
@@ -189,8 +190,7 @@ def draw_sheet(comparison: Comparison, path: Path) -> None:
     rows, columns = crop
     corner = (columns.start - 0.5, rows.start - 0.5)
     size = (columns.stop - columns.start, rows.stop - rows.start)
-    axes[0][0].add_patch(plt.Rectangle(corner, *size, fill=False, edgecolor="white"))
+    axes[0][0].add_patch(Rectangle(corner, *size, fill=False, edgecolor="white"))
     figure.suptitle(comparison.image)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, metadata={"Software": None})
-    plt.close(figure)

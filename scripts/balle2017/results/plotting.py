@@ -4,14 +4,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
+import matplotlib as mpl
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from balle2017.errors import InputError
 from balle2017.names import MODEL_CODEC
 from balle2017.results.seeds import band, lines
-from balle2017.results.style import AXES, add_legend, curve_label, curve_styles, save_figure
+from balle2017.results.style import (
+    AXES,
+    add_legend,
+    curve_label,
+    curve_styles,
+    drawing,
+    save_figure,
+)
 from balle2017.results.tables import count_text, is_model, lacking
 
 #: Dashes and greys of the curves of others.
@@ -98,6 +106,7 @@ def paper_look(width: str) -> Look:
     return Look(inches, 0.72 * inches * (1 if stacked else 0.5), stacked, font=8, title=False)
 
 
+@drawing
 def plot_rd(
     rd: pd.DataFrame,
     out: Path,
@@ -131,6 +140,7 @@ def plot_rd(
     save_figure(_draw_rd(rd, max_bpp, published, paper), out / "rd_curve", [".pdf"])
 
 
+@drawing
 def _draw_rd(
     rd: pd.DataFrame, max_bpp: float, published: pd.DataFrame | None, look: Look
 ) -> Figure:
@@ -146,10 +156,9 @@ def _draw_rd(
         "legend.columnspacing": 1.2,
         "legend.handletextpad": 0.5,
     }
-    with plt.rc_context(text):
-        figure, axes = plt.subplots(
-            *shape, figsize=(look.width, height), squeeze=False, layout="constrained"
-        )
+    with mpl.rc_context(text):
+        figure = Figure(figsize=(look.width, height), layout="constrained")
+        axes = figure.subplots(*shape, squeeze=False)
         for axis, metric in zip(axes.flat, metrics, strict=True):
             _draw_curves(axis, rd, metric, look.font / SCREEN.font)
             if published is not None:
@@ -168,7 +177,7 @@ def _draw_rd(
     return figure
 
 
-def _draw_curves(axis: plt.Axes, table: pd.DataFrame, metric: str, scale: float = 1) -> None:
+def _draw_curves(axis: Axes, table: pd.DataFrame, metric: str, scale: float = 1) -> None:
     drawn = list(lines(table))
     styles = curve_styles(line.name for line in drawn)
     for line in sorted(drawn, key=lambda line: list(styles).index(line.name)):
@@ -191,7 +200,7 @@ def _draw_curves(axis: plt.Axes, table: pd.DataFrame, metric: str, scale: float 
             axis.fill_between(*edges, color=colour, alpha=0.25, linewidth=0, zorder=2)
 
 
-def _draw_published(axis: plt.Axes, published: pd.DataFrame, metric: str, scale: float) -> None:
+def _draw_published(axis: Axes, published: pd.DataFrame, metric: str, scale: float) -> None:
     drawn = published[published["drawn"]]
     for index, (label, curve) in enumerate(drawn.groupby("label", sort=False)):
         curve = curve.dropna(subset=[metric]).sort_values("bpp")
@@ -211,6 +220,7 @@ def _draw_published(axis: plt.Axes, published: pd.DataFrame, metric: str, scale:
         )
 
 
+@drawing
 def plot_images(
     images: pd.DataFrame, out: Path, testset: str | None = None, max_bpp: float | None = None
 ) -> None:
@@ -229,9 +239,8 @@ def plot_images(
     titles = sorted(images["image"].unique())
     columns = min(_COLUMNS, len(titles))
     rows = -(-len(titles) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(3.1 * columns, 2.5 * rows), squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=(3.1 * columns, 2.5 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat[len(titles) :]:
         axis.axis("off")
     for axis, title in zip(axes.flat, titles, strict=False):

@@ -1,21 +1,18 @@
 """What all figures share: colours, names of codecs, files that are the same every time."""
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
+from matplotlib.figure import Figure
 
 from balle2017.files import atomic_path
 from balle2017.results.tables import is_adaptive, is_model, widths_and_seed
 
-mpl.use("agg")
-
-import matplotlib.pyplot as plt
-from matplotlib.figure import Figure
-
-# What figures show are names, of files and of test sets; a dollar in one begins no formula.
-mpl.rcParams["text.parse_math"] = False
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: Colours that differ for colour-blind readers too (Okabe & Ito, 2008, then Tol), and markers.
 STYLES = [
@@ -48,8 +45,10 @@ _LABELS = {
 
 # The same input gives the same bytes: no date, no random ids. Publishers want fonts of type 42
 # in a PDF, which can be searched and edited.
-_DETERMINISTIC: dict[Any, Any] = {
-    **{"svg.hashsalt": "balle2017", "svg.fonttype": "none", "pdf.fonttype": 42}
+_SETTINGS: dict[Any, Any] = {
+    # What figures show are names, of files and of test sets; a dollar in one begins no formula.
+    "text.parse_math": False,
+    **{"svg.hashsalt": "balle2017", "svg.fonttype": "none", "pdf.fonttype": 42},
 }
 _WITHOUT_DATE = {
     **{".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
@@ -57,6 +56,20 @@ _WITHOUT_DATE = {
 
 
 _LEGEND_COLUMNS = 4
+
+
+def drawing(function: Callable[P, T]) -> Callable[P, T]:
+    """Let a function that makes a figure, or writes it, do so with our settings of matplotlib.
+
+    They are those of nobody else: neither these nor a backend are set where this is imported.
+    """
+
+    @functools.wraps(function)
+    def draw(*args: P.args, **kwargs: P.kwargs) -> T:
+        with mpl.rc_context(_SETTINGS):
+            return function(*args, **kwargs)
+
+    return draw
 
 
 def line_style(index: int) -> tuple[str, str]:
@@ -106,10 +119,9 @@ def add_legend(figure: Figure, handles: list[Any], labels: list[str], above: boo
     figure.set_size_inches(width, height + size.height / figure.dpi)
 
 
+@drawing
 def save_figure(figure: Figure, path: Path, kinds: Iterable[str] = (".png", ".svg")) -> None:
-    """Write `path`.png and the other kinds, atomically, and close the figure."""
-    with plt.rc_context(_DETERMINISTIC):
-        for suffix in kinds:
-            with atomic_path(path.with_name(path.name + suffix)) as temporary:
-                figure.savefig(temporary, dpi=160, metadata=_WITHOUT_DATE[suffix])
-    plt.close(figure)
+    """Write `path`.png and the other kinds, atomically."""
+    for suffix in kinds:
+        with atomic_path(path.with_name(path.name + suffix)) as temporary:
+            figure.savefig(temporary, dpi=160, metadata=_WITHOUT_DATE[suffix])

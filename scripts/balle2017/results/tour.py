@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.lib.stride_tricks import sliding_window_view
 
 from balle2017.results.metrics import psnr
-from balle2017.results.style import save_figure
+from balle2017.results.style import drawing, save_figure
 
 _ROWS, _COLUMNS = 3, 5
 # Quantiles that the grey of a channel spans, so that a few large values leave the rest visible.
@@ -64,20 +64,20 @@ class Inside:
         return f"{bpp:.3f} bpp, {psnr(self.pixels, self.decoded):.2f} dB"
 
 
-def _picture(axis: plt.Axes, pixels: np.ndarray, title: str) -> None:
+def _picture(axis: Axes, pixels: np.ndarray, title: str) -> None:
     axis.imshow(pixels, interpolation="nearest")
     axis.set_title(title, fontsize=9)
     axis.axis("off")
 
 
+@drawing
 def draw_latents(inside: Inside) -> Figure:
     """Draw the photograph and the channels of its latents that cost most."""
     grid = [[f"{row} {column}" for column in range(_COLUMNS)] for row in range(_ROWS)]
     mosaic: list[list[Any]] = [["photograph"] * _ROWS + row for row in grid]
-    figure, axes = plt.subplot_mosaic(
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    axes = figure.subplot_mosaic(
         mosaic,
-        figsize=(11, 4.4),
-        layout="constrained",
     )
     _picture(axes["photograph"], inside.pixels, "the photograph")
     for rank in range(_ROWS * _COLUMNS):
@@ -91,9 +91,11 @@ def draw_latents(inside: Inside) -> Figure:
     return figure
 
 
+@drawing
 def draw_prior(inside: Inside) -> Figure:
     """Draw how often each integer comes in some channels, and how likely the prior takes it."""
-    figure, axes = plt.subplots(1, len(_RANKS), figsize=(11, 3), layout="constrained")
+    figure = Figure(figsize=(11, 3), layout="constrained")
+    axes = figure.subplots(1, len(_RANKS))
     for axis, rank in zip(axes, _RANKS, strict=True):
         channel = inside.ranked[rank]
         values = inside.latents[:, :, channel].ravel()
@@ -110,6 +112,7 @@ def draw_prior(inside: Inside) -> Figure:
     return figure
 
 
+@drawing
 def draw_bits(inside: Inside) -> Figure:
     """Draw where in the photograph the bits go: static prior, adaptive coder."""
     maps = {
@@ -117,7 +120,8 @@ def draw_bits(inside: Inside) -> Figure:
         f"adaptive coder: {inside.adaptive_size:,} bytes": inside.adaptive_bits / inside.stride**2,
     }
     highest = max(bits.max() for bits in maps.values())
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained")
+    figure = Figure(figsize=(11, 3.9), layout="constrained")
+    axes = figure.subplots(1, 3)
     _picture(axes[0], inside.pixels, "the photograph")
     for axis, (title, bits) in zip(axes[1:], maps.items(), strict=True):
         image = axis.imshow(bits, cmap="viridis", vmin=0, vmax=highest)
@@ -139,11 +143,13 @@ def _dearest(inside: Inside) -> tuple[slice, slice]:
     )
 
 
+@drawing
 def draw_lambdas(insides: list[Inside]) -> Figure:
     """Draw a part of the photograph as models of several lambdas give it."""
     pixels = insides[0].pixels
     crop = _dearest(insides[-1])
-    figure, axes = plt.subplots(1, 1 + len(insides), figsize=(11, 3.3), layout="constrained")
+    figure = Figure(figsize=(11, 3.3), layout="constrained")
+    axes = figure.subplots(1, 1 + len(insides))
     _picture(axes[0], pixels[crop], "original")
     for axis, inside in zip(axes[1:], insides, strict=True):
         _picture(axis, inside.decoded[crop], f"lambda {inside.lambda_rd:g}\n{inside.point}")
@@ -165,6 +171,7 @@ def summary(insides: list[Inside], shown: Inside) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+@drawing
 def draw_tour(insides: list[Inside], shown: Inside, out: Path) -> list[Path]:
     """Draw all figures of docs/tour.md; return their PNG files.
 

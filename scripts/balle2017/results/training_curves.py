@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.figure import Figure
 
 from balle2017.errors import InputError
-from balle2017.results.style import line_style, save_figure
+from balle2017.results.style import drawing, line_style, save_figure
 from balle2017.results.tables import read_frame
 
 _COLUMNS = ["step", "loss", "bpp", "val_loss", "val_bpp", "val_psnr"]
@@ -39,6 +39,7 @@ def _largest(histories: dict[str, pd.DataFrame]) -> float:
     )
 
 
+@drawing
 def plot_training(histories: dict[str, pd.DataFrame], out: Path) -> None:
     """Draw validation (solid) and training (thin); write training_curves.png and .svg.
 
@@ -46,7 +47,8 @@ def plot_training(histories: dict[str, pd.DataFrame], out: Path) -> None:
         histories: the content of history.csv by model.
         out: folder for the figure.
     """
-    figure, axes = plt.subplots(1, len(_PANELS), figsize=(13, 4), layout="constrained")
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    axes = figure.subplots(1, len(_PANELS))
     for axis, (quantity, label) in zip(axes, _PANELS.items(), strict=True):
         for index, (name, history) in enumerate(histories.items()):
             colour, marker = line_style(index)
