@@ -3,12 +3,13 @@
 import hashlib
 import shutil
 import zipfile
+from pathlib import Path
 
 import file_server
 import pytest
 import yaml
 from archives import png, tar_bytes, zip_bytes
-from balle2017.files import read_table
+from balle2017.files import read_json, read_table
 from file_server import serve
 from helpers import ROOT, make_picture
 from PIL import Image
@@ -82,28 +83,82 @@ def train_list(workflow: Workflow, first: int) -> dict:
     return {"train_archive": ["input/archive.tar", "input/more.zip"]}
 
 
-TESTS = [folder_of_tests, zip_archive, elsewhere_archive]
-TRAININGS = [train_archive, train_folder, train_list]
+def write_suite(workflow: Workflow, first: int, name: str) -> Path:
+    """Write two pictures as if they were all of Kodak, and their hashes."""
+    folder = workflow.folder / "input" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    files = dict(zip(("kodim01.png", "kodim02.png"), pictures(first).values(), strict=True))
+    for file, data in files.items():
+        (folder / file).write_bytes(data)
+    lines = [f"{hashlib.sha256(data).hexdigest()}  {file}\n" for file, data in files.items()]
+    (workflow.folder / "workflow" / "resources" / "kodak.sha256").write_text("".join(lines))
+    return folder
 
 
-def settle(workflow: Workflow, source, first: int) -> dict:
-    """Put a source in place, run what it decides in one call, return the results."""
-    workflow.configure(**source(workflow, first))
-    testset = "tests" if source in TESTS else "photographs"
-    workflow.run("split", f"results/tiny/{testset}/codecs/jpeg/summary.json")
+def kodak_folder(workflow: Workflow, first: int) -> dict:
+    """Its content is fixed by hashes: other hashes stand for another suite."""
+    write_suite(workflow, first, "kodak")
+    return {"test_images": "kodak", "kodak": "input/kodak"}
+
+
+def replace_in_code(workflow: Workflow, path: str, *changes: tuple[str, str]) -> None:
+    """Make a module of the original's, with changes."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    for old, new in changes:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    (workflow.folder / path).write_text(text, encoding="utf-8")
+
+
+def kodak_download(workflow: Workflow, first: int) -> dict:
+    """From a folder in place of its public home."""
+    home = f"{write_suite(workflow, first, 'home').as_uri()}/"
+    path = "scripts/balle2017/data/kodak.py"
+    replace_in_code(workflow, path, ("https://r0k.us/graphics/kodak/kodak/", home))
+    return {"test_images": "kodak"}
+
+
+def builtin_photographs(workflow: Workflow, first: int) -> dict:
+    """Of both sides one photograph is taken away: the content of their records changes."""
+    changes = [('    "brick.png",\n', ""), ('"chelsea.png", ', "")] if first == 300 else []
+    replace_in_code(workflow, "scripts/balle2017/data/builtin.py", *changes)
+    return {"train_archive": "builtin", "test_images": "builtin"}
+
+
+#: Name of the test set, and the tables that change with a source.
+TESTSETS = {
+    folder_of_tests: "tests",
+    zip_archive: "tests",
+    elsewhere_archive: "tests",
+    kodak_folder: "kodak",
+    kodak_download: "kodak",
+    builtin_photographs: "builtin",
+}
+TRAININGS = [train_archive, train_folder, train_list, builtin_photographs]
+
+
+def settle(workflow: Workflow, changes: dict, testset: str) -> dict:
+    """Run what a source decides in one call, return the results."""
+    workflow.configure(**changes)
+    targets = ["split", f"results/tiny/{testset}/codecs/jpeg/summary.json"]
+    workflow.run(*targets)
+    assert "Nothing to be done" in workflow.run(*targets)
     return results(workflow, testset)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", [*TESTS, *TRAININGS], ids=lambda source: source.__name__)
+@pytest.mark.parametrize(
+    "source", dict.fromkeys([*TESTSETS, *TRAININGS]), ids=lambda source: source.__name__
+)
 def test_one_call_follows_a_source(fresh, tmp_path_factory, source):
-    before = settle(fresh, source, 200)
-    after = settle(fresh, source, 300)
-    anew = settle(copy_workflow(tmp_path_factory.mktemp("anew")), source, 300)
-    assert after == anew
-    assert "Nothing to be done" in fresh.run("split")
-    changed = "codecs/jpeg" if source in TESTS else "train.csv"
-    assert after[changed] != before[changed]
+    testset = TESTSETS.get(source, "photographs")
+    before = settle(fresh, source(fresh, 200), testset)
+    after = settle(fresh, source(fresh, 300), testset)
+    another = copy_workflow(tmp_path_factory.mktemp("anew"))
+    assert after == settle(another, source(another, 300), testset)
+    assert (after["codecs/jpeg"] != before["codecs/jpeg"]) == (source in TESTSETS)
+    assert (after["train.csv"] != before["train.csv"]) == (source in TRAININGS)
 
 
 def test_models_and_sheets_follow_the_test_archive(finished):
@@ -139,66 +194,42 @@ def test_two_experiments_with_archives_of_one_name(fresh):
 
 
 @pytest.mark.slow
-def test_one_call_follows_an_address(fresh, monkeypatch):
+def test_one_call_follows_an_address(fresh, tmp_path_factory, monkeypatch):
     """Another file behind the address, with its own hash."""
-    manifests = []
+    found = []
+    another = copy_workflow(tmp_path_factory.mktemp("anew"))
     with serve() as server:
-        for first in (0, 20):
+        for workflow, first in ((fresh, 0), (fresh, 20), (another, 20)):
             content = tar_bytes({f"{seed}.png": png(seed) for seed in range(first, first + 8)})
             monkeypatch.setattr(file_server, "CONTENT", content)
-            fresh.configure(
-                train_archive=f"{server.url}/archive.tar",
-                train_archive_sha256=hashlib.sha256(content).hexdigest(),
-            )
-            fresh.run("split")
-            names = [
-                row["name"]
-                for side in ("train", "val")
-                for row in read_table(fresh.folder / f"results/tiny/split/{side}.csv")
-            ]
-            assert len(names) == 8
-            manifests.append(sorted(names))
-            assert "Nothing to be done" in fresh.run("split")
-    assert all("27.png" not in name for name in manifests[0])
-    assert any("27.png" in name for name in manifests[1])
+            changes = {
+                "train_archive": f"{server.url}/archive.tar",
+                "train_archive_sha256": hashlib.sha256(content).hexdigest(),
+            }
+            found.append(settle(workflow, changes, "photographs"))
+    before, after, anew = found
+    assert after == anew
+    assert after["train.csv"] != before["train.csv"]
+    assert len(after["train.csv"]) + len(after["val.csv"]) == 8
 
 
 @pytest.mark.slow
-def test_one_call_follows_the_pictures_that_training_tests_on(finished):
-    folder = finished.folder / "input" / "photographs"
-    finished.configure(training=TINY["training"] | {"test_dir": "input/photographs"})
-    assert finished.planned("train")["train_model"] == 2
-    finished.run("train")
-    assert finished.planned("train") == {}
-    (folder / "100.png").write_bytes(png(400, *SIZE))
-    assert finished.planned("train")["train_model"] == 2
+def test_one_call_follows_the_pictures_that_training_tests_on(finished, tmp_path_factory):
+    def train(workflow: Workflow, seed: int) -> dict:
+        folder = workflow.folder / "input" / "photographs"
+        (folder / "100.png").write_bytes(png(seed, *SIZE))
+        tested = TINY["training"] | {"test_dir": "input/photographs"}
+        workflow.configure(lambdas=[0.01], training=tested)
+        workflow.run("train")
+        assert workflow.planned("train") == {}
+        run = read_json(workflow.folder / "results/tiny/models/0.0100-f4-s1/run.json")
+        return {key: run[key] for key in ("test", "model_sha256", "fingerprint")}
 
-
-@pytest.mark.slow
-def test_one_call_follows_the_kodak_folder_and_the_record_of_a_download(fresh):
-    """Their content is fixed by hashes: other hashes stand for another suite."""
-    hashes = fresh.folder / "workflow" / "resources" / "kodak.sha256"
-    folder = fresh.folder / "input" / "kodak"
-    target = "results/tiny/kodak/codecs/jpeg/summary.json"
-    rows = []
-    for first in (200, 300):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        files = dict(zip(("kodim01.png", "kodim02.png"), pictures(first).values(), strict=True))
-        for name, data in files.items():
-            (folder / name).write_bytes(data)
-        hashes.write_text(
-            "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
-        )
-        fresh.configure(test_images="kodak", kodak="input/kodak")
-        fresh.run(target)
-        table = read_table((fresh.folder / target).with_name("per_image.csv"))
-        rows.append([row["file_sha256"] for row in table])
-        assert "Nothing to be done" in fresh.run(target)
-    assert rows[0] != rows[1]
-    fresh.configure(test_images="kodak")
-    planned = fresh.planned(target)
-    assert planned == {"download_kodak": 1, "evaluate_codec": 1}
+    before, after = train(finished, 300), train(finished, 400)
+    assert after["test"] != before["test"]
+    # The pictures decide what is measured, and not the model.
+    assert after["model_sha256"] == before["model_sha256"]
+    assert after == train(copy_workflow(tmp_path_factory.mktemp("anew")), 400)
 
 
 def test_names_that_look_like_numbers_are_kept(fresh):
