@@ -49,7 +49,7 @@ def test_adding_a_lambda_trains_one_model(finished):
     after = {path: path.stat().st_mtime_ns for path in models.rglob("model.safetensors")}
     assert len(after) == 3
     assert before.items() <= after.items()
-    assert len((finished.folder / "results" / "tiny" / "rd.csv").read_text().splitlines()) == 7
+    assert len((finished.folder / "results" / "tiny" / "rd.csv").read_text().splitlines()) == 10
 
 
 def test_a_plot_option_only_plots(finished):
