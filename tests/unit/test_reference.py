@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from balle2017.files import read_json, read_table
 from balle2017.model import runtime
-from balle2017.results.aggregation import bd_table, read_rd, summary_text
+from balle2017.results.aggregation import bd_table, read_bd, read_rd, summary_text
+from balle2017.results.publication import reference_table
 from helpers import ROOT, run_script
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -92,10 +93,12 @@ def test_the_guide_shows_the_first_minutes():
 
 def test_the_readme_shows_the_reference():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    rd = read_rd(REFERENCE / "rd.csv")
+    rd, bd = read_rd(REFERENCE / "rd.csv"), read_bd(REFERENCE / "bd_rate.csv")
     summary = (REFERENCE / "summary.txt").read_text(encoding="utf-8")
     assert summary.startswith(summary_text(rd, bd_table(rd)))
-    assert summary + (REFERENCE / "published.txt").read_text(encoding="utf-8") in readme
+    table = reference_table(bd, read_bd(REFERENCE / "bd_rate_published.csv"))
+    assert table == (REFERENCE / "table.md").read_text(encoding="utf-8")
+    assert table in readme
     assert "(docs/reference/rd_curve.png)" in readme
     base = next(row for row in made_by().values() if not row["init_from"])
     tuned = [float(row["minutes"]) for row in made_by().values() if row["init_from"]]

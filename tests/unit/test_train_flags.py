@@ -191,3 +191,31 @@ def test_a_run_that_diverged_fails_at_once_the_next_time(pictures, tmp_path):
     assert again.returncode == 1
     assert "known from the last attempt, see " in again.stderr
     assert "diverged.json" in again.stderr
+
+
+@pytest.mark.parametrize(("lambda_rd", "kept"), [(0.01, True), (0.02, False)])
+def test_few_images_keep_the_entropy_coder_of_the_start(
+    adapted_model, pictures, tmp_path, lambda_rd, kept
+):
+    """A fit to a handful would be worse; for another lambda the old one does not suit."""
+    done = run_script(
+        *("train", "--data_dir", pictures, "--save_dir", tmp_path, "--init_from", adapted_model),
+        *("--patch_size", 32, "--batch_size", 1, "--num_filters", 8, "--threads", 1),
+        *("--lambda_rd", lambda_rd, "--epochs", 1, "--steps_per_epoch", 2),
+        *("--learning_rate", 0.001, "--log_images_every", 0),
+    )
+    assert done.returncode == 0, done.stderr
+    assert ("images are too few to fit the entropy coder" in done.stdout) == kept
+    before, after = (
+        load_tensors(folder / "model.safetensors")[0]
+        for folder in (adapted_model, tmp_path / "model")
+    )
+    adaptive = [name for name in before if name.startswith("adaptive/")]
+    assert len(adaptive) > 5
+    same = [np.array_equal(before[name], after[name]) for name in adaptive]
+    assert all(same) == kept
+    assert any(
+        not np.array_equal(before[name], after[name])
+        for name in before
+        if not name.startswith("adaptive/")
+    )

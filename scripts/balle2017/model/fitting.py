@@ -25,6 +25,9 @@ from balle2017.model.files import load_model, save_adaptation
 
 #: Pictures that are enough.
 _PICTURES = 100
+#: A fit to fewer loses against one to many, even if that was made for a model that has changed
+#: since (docs/entropy-coding.md).
+FEWEST_PICTURES = 32
 #: What is looked at of a large picture: the central part of this side.
 _CROP = 512
 

@@ -16,9 +16,10 @@ from balle2017.decibel import psnr_db
 from balle2017.errors import DivergedError, InputError, Interrupted, WorkError
 from balle2017.files import write_json, write_table
 from balle2017.model import runtime
-from balle2017.model.files import TrainedModel, load_model, save_model
+from balle2017.model.adaptation import Adaptation
+from balle2017.model.files import TrainedModel, load_model, save_adaptation, save_model
 from balle2017.model.find import nearest_model
-from balle2017.model.fitting import adapt_model, some_of
+from balle2017.model.fitting import FEWEST_PICTURES, adapt_model, some_of
 from balle2017.model.network import Balle2017FactorizedPrior
 from balle2017.training import finished
 from balle2017.training.callbacks import ImageLoggingCallback, KeepLastNCheckpoints
@@ -177,6 +178,7 @@ class _Run:
             options.save_dir / "images", options.log_images_every, options.num_images_to_log
         )
         self.val_patches, self.val_count = np.empty(0), 0
+        self.adaptation: Adaptation | None = None
         self.clock = time.monotonic()
 
     def begin(self, start: TrainedModel | None) -> None:
@@ -207,6 +209,12 @@ class _Run:
             network.prior.check_quantiles()
         except (InputError, WorkError) as error:
             raise InputError(f"init_from is {model.folder}: {error}") from None
+        if (model.config["lambda_rd"], model.network.num_latents) == (
+            lambda_rd,
+            network.num_latents,
+        ):
+            # Other scales, or other channels, it would not suit.
+            self.adaptation = model.adaptation
         self.monitor.line(
             f"starting from {model.folder}, trained for lambda {model.config['lambda_rd']:g}"
         )
@@ -367,6 +375,19 @@ class _Run:
             self.options.save_dir / folder, network, settings.lambda_rd, settings.seed
         )
 
+    def _adapt(self, store: ImageStore) -> str:
+        """Give the exported model its adaptive entropy coder; return the model's SHA-256."""
+        folder = self.options.save_dir / "model"
+        if self.adaptation is not None and len(store) < FEWEST_PICTURES:
+            self.monitor.line(
+                f"{len(store)} images are too few to fit the entropy coder: it stays that of the "
+                "model that training started from"
+            )
+            return save_adaptation(folder, self.adaptation)
+        return adapt_model(
+            folder, (store[index] for index in some_of(len(store), self.settings.seed))
+        )
+
     def export(self, train_list: Path) -> dict:
         """Write the best model and what made it; clear the checkpoints if asked to.
 
@@ -377,9 +398,7 @@ class _Run:
         best = trainer.history[trainer.stopping.best_epoch - 1]
         test = self._test()
         self._save_model(Path("model"), trainer.best_network())
-        store = ImageStore(train_list)
-        pictures = (store[index] for index in some_of(len(store), self.settings.seed))
-        digest = adapt_model(options.save_dir / "model", pictures)
+        digest = self._adapt(ImageStore(train_list))
         write_table(options.save_dir / "history.csv", HISTORY_COLUMNS, trainer.history)
         record = {
             "settings": dataclasses.asdict(self.settings),
