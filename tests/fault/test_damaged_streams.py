@@ -115,8 +115,9 @@ def test_the_script_names_every_damaged_file_and_decodes_the_good_one(
     (folder / "good.b17").write_bytes(streams[1])
     done = run_script("decompress", folder, "--model", model, "--out", tmp_path / "out")
     assert done.returncode == 1
-    lines = done.stdout.splitlines()
+    *lines, sums = done.stdout.splitlines()
     assert len(lines) == COUNT + 1
+    assert sums.startswith("1 files, ")
     assert all(line.startswith(str(tmp_path)) for line in lines)
     assert f"{COUNT} of {COUNT + 1} files" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]

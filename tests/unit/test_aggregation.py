@@ -142,7 +142,7 @@ def test_a_folder_without_evaluation_is_named(tmp_path):
     with pytest.raises(InputError, match="holds no evaluation"):
         collect([tmp_path])
     write_json(tmp_path / "summary.json", [{"x": 1}])
-    with pytest.raises(InputError, match="lack bpp, codec"):
+    with pytest.raises(InputError, match="lacks bpp, codec"):
         collect([tmp_path])
 
 

@@ -114,6 +114,10 @@ def _read_summary(path: Path) -> list[dict[str, Any]]:
         rows = read_json(path)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ValueError("it must hold a list of maps")
+        needed = {"testset", "codec", "point", "bpp", "psnr_rgb"}
+        missing = sorted({name for row in rows for name in needed - set(row)})
+        if missing:
+            raise ValueError(f"it lacks {', '.join(missing)}")
         wrong = next((name for row in rows for name in _wrong_columns(row)), None)
         if wrong is not None:
             raise ValueError(f"{wrong} is not right")
