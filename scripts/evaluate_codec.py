@@ -1,18 +1,11 @@
 """Evaluate a conventional codec on a folder of pictures, at several qualities."""
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from balle2017 import cli
-from balle2017.results.conventional import CODECS, ImageCodec, get_codec
-from balle2017.results.evaluation import CodecPoint, point_text, run_evaluation
-
-
-def _encode(codec: ImageCodec, quality: float, pixels: Any) -> tuple[bytes, None]:
-    """Return the file; these codecs have no latents beside it."""
-    return codec.encode(pixels, quality), None
+from balle2017.results.conventional import CODECS, get_codec
+from balle2017.results.evaluation import CodecPoint, encoder_at, point_text, run_evaluation
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -35,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "point": quality,
                 "encoder": codec.describe(),
             },
-            encode=functools.partial(_encode, codec, quality),
+            encode=encoder_at(codec, quality),
             decode=codec.decode,
             suffix=codec.suffix,
             out=args.out,

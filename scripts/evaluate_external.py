@@ -5,21 +5,15 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from balle2017 import cli
-from balle2017.results.evaluation import CodecPoint, point_text, run_evaluation
+from balle2017.results.evaluation import CodecPoint, encoder_at, point_text, run_evaluation
 from balle2017.results.external import (
     DECODED_SUFFIXES,
     ExternalCodec,
     command_words,
     quality_text,
 )
-
-
-def _encode(codec: ExternalCodec, quality: float, pixels: Any) -> tuple[bytes, None]:
-    """Return the file; these codecs have no latents beside it."""
-    return codec.encode(pixels, quality), None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -82,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "point": quality,
                 "encoder": encoder,
             },
-            encode=functools.partial(_encode, codec, quality),
+            encode=encoder_at(codec, quality),
             decode=functools.partial(codec.decode, quality=quality),
             suffix=codec.suffix,
             out=args.out,

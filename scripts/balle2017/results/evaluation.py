@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -86,6 +86,18 @@ class CodecPoint:
     def name(self) -> str:
         """What messages call it."""
         return f"{self.identity['codec']} {self.identity['point']:g}"
+
+
+class QualityCodec(Protocol):
+    """A codec that has a setting for quality, and no latents beside its files."""
+
+    def encode(self, pixels: np.ndarray, quality: float) -> bytes:
+        """Return the compressed file of uint8 pixels [height, width, 3]."""
+
+
+def encoder_at(codec: QualityCodec, quality: float) -> Callable[[np.ndarray], tuple[bytes, Any]]:
+    """Return `CodecPoint.encode` of a codec at one quality."""
+    return lambda pixels: (codec.encode(pixels, quality), None)
 
 
 def evaluate_images(images: list[Path], points: list[CodecPoint]) -> list[list[dict[str, Any]]]:
