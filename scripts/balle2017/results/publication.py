@@ -161,7 +161,11 @@ def reference_table(bd: pd.DataFrame, published: pd.DataFrame) -> str:
     }
     both = pd.concat([bd, published])
     deltas = both.pivot_table("bd_rate_percent", "codec", ["anchor", "metric"])
-    deltas = deltas.reindex(columns=list(columns)).sort_values(("jpeg", "psnr_rgb"))
+    deltas = deltas.reindex(columns=list(columns))
+    for anchor, metric in columns:
+        if anchor in deltas.index:
+            deltas.loc[anchor, (anchor, metric)] = 0.0
+    deltas = deltas.sort_values(("jpeg", "psnr_rgb"))
     lines = ["| | " + " | ".join(columns.values()) + " |", "|---|" + "---:|" * len(columns)]
     for name, row in deltas.iterrows():
         cells = ["" if pd.isna(value) else f"{value:+.1f} %" for value in row]
