@@ -23,6 +23,17 @@ if importlib.util.find_spec("PIL") is None:
     sys.exit(2)
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, except where there is none to show: None, an empty list, a lone switch."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        # --flip has --no-flip beside it, so its default is worth showing.
+        lone_switch = action.nargs == 0 and len(action.option_strings) == 1
+        if lone_switch or action.default is None or action.default in ("", [], ()):
+            return action.help
+        return super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that shows defaults and reports an error in one line."""
 
@@ -30,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         """Use the first paragraph of a script's docstring as `description`."""
         super().__init__(
             description=(description or "").split("\n\n")[0],
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_HelpFormatter,
             allow_abbrev=False,
         )
 

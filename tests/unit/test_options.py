@@ -73,3 +73,29 @@ def test_none_is_refused_where_a_value_must_be():
         Cake("oven", eggs=None)
     with pytest.raises(InputError, match="kind is 'fish'; it must be one of plum, nut"):
         Cake("oven", kind="fish")
+
+
+def test_help_shows_the_defaults_that_there_are():
+    parser = cli.Parser("Bake.")
+    parser.add_argument("--out", required=True, help="plate")
+    parser.add_argument("--guests", nargs="+", default=[], help="names")
+    parser.add_argument("--note", default="", help="to read")
+    parser.add_argument("--overwrite", action="store_true", help="an older cake")
+    parser.add_argument("--candles", type=int, default=0, help="on top")
+    options.add_arguments(parser, Cake, "cake")
+    lines = [" ".join(line.split()) for line in parser.format_help().splitlines()]
+    for line in [
+        "--out OUT plate",
+        "--note NOTE to read",
+        "--overwrite an older cake",
+        "--candles CANDLES on top (default: 0)",
+        "--eggs N how many (default: 3)",
+        "--iced, --no-iced with icing (default: True)",
+        "--heat A B from, to",
+        "--sugar N grams; none: to taste (default: none)",
+    ]:
+        assert line in lines
+    text = " ".join(lines)
+    assert "[GUESTS ...] names --note" in text
+    assert "[N ...] minutes" in text
+    assert text.count("default:") == 6
