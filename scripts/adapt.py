@@ -1,4 +1,4 @@
-"""Fit the adaptive entropy coder of a trained model to training pictures."""
+"""Fit a trained model's adaptive entropy coder to training images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,17 +7,21 @@ from balle2017 import cli
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Add the adaptation to the model's file; pixels and static prior stay as they are."""
+    """Add the adaptation to the model's file; the pixels and the static prior do not change."""
     parser = cli.Parser(__doc__)
     parser.add_argument(
         "--model", type=Path, required=True, help="folder of a model, or of the run that trained it"
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--images", type=Path, help="folder of pictures")
+    source.add_argument("--images", type=Path, help="folder of images")
     source.add_argument("--train_list", type=Path, help="train.csv, as split.py writes it")
-    parser.add_argument("--seed", type=int, default=1, help="of the choice of pictures (1)")
+    parser.add_argument("--seed", type=int, default=1, help="seed for choosing the images")
     parser.add_argument(
-        "--threads", type=cli.positive, default=2, metavar="N", help="threads of an operation"
+        "--threads",
+        type=cli.positive,
+        default=2,
+        metavar="N",
+        help="threads per TensorFlow operation",
     )
     args = parser.parse_args(argv)
 
@@ -34,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         pictures = [store[index] for index in some_of(len(store), args.seed)]
     runtime.configure(args.threads, "cpu")
     digest = adapt_model(args.model, pictures)
-    print(f"{args.model}: fitted to {len(pictures)} pictures; model_sha256 {digest}")
+    print(f"{args.model}: fitted to {len(pictures)} images; model_sha256 {digest}")
 
 
 if __name__ == "__main__":

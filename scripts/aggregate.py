@@ -1,4 +1,4 @@
-"""Collect evaluations into tables, of means and by image, and a summary for the terminal."""
+"""Collect evaluations into tables, of means and per image, and print a summary."""
 
 from collections.abc import Sequence
 from pathlib import Path

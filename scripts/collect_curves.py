@@ -1,4 +1,4 @@
-"""Put the curves of others into one table, each named after its source."""
+"""Collect published curves into one table, each named after its source."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,19 +11,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Collect; print how many points each curve has."""
     parser = cli.Parser(__doc__)
     parser.add_argument(
-        "curves", type=Path, nargs="+", help="CSV files, or JSON files of CompressAI's results"
+        "curves", type=Path, nargs="+", help="CSV files, or JSON files with results of CompressAI"
     )
     parser.add_argument(
         "--source",
         nargs="+",
         required=True,
-        help='who published them, one for each file; "" keeps the names in the file',
+        help='who published each file, in the same order; "" keeps the names in the file',
     )
-    parser.add_argument("--out", type=Path, required=True, help="table to write, a CSV")
+    parser.add_argument("--out", type=Path, required=True, help="CSV file to write")
     args = parser.parse_args(argv)
     if len(args.source) != len(args.curves):
         raise InputError(
-            f"there are {len(args.curves)} files and {len(args.source)} sources; give each its own"
+            f"{len(args.curves)} files and {len(args.source)} sources; give one source per file"
         )
 
     from balle2017.results.published import collect_published

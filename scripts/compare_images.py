@@ -9,9 +9,11 @@ from balle2017 import cli
 def main(argv: Sequence[str] | None = None) -> None:
     """Draw; print where the sheets are."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("--images", type=Path, required=True, help="folder of the originals")
     parser.add_argument(
-        "--evaluation", type=Path, required=True, help="folder of a model's evaluation"
+        "--images", type=Path, required=True, help="folder with the original images"
+    )
+    parser.add_argument(
+        "--evaluation", type=Path, required=True, help="folder with a model's evaluation"
     )
     parser.add_argument("--rd", type=Path, required=True, help="table rd.csv")
     parser.add_argument("--bd", type=Path, required=True, help="bd_rate_per_image.csv")
@@ -22,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from balle2017.results.comparison import compare, draw_sheet
 
     bd = read_bd(args.bd)
-    # Even if there is nothing to draw, the folder is what the workflow waits for.
+    # The workflow waits for the folder, even if there is nothing to draw.
     args.out.mkdir(parents=True, exist_ok=True)
     for comparison in compare(args.images, args.evaluation, read_rd(args.rd), bd):
         sheet = args.out / f"{Path(comparison.image).stem}.png"

@@ -11,7 +11,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Compare; print the differences."""
     parser = cli.Parser(__doc__)
     parser.add_argument("--rd", type=Path, required=True, help="rd.csv")
-    parser.add_argument("--published", type=Path, required=True, help="table of curves")
+    parser.add_argument("--published", type=Path, required=True, help="table of published curves")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
     args = parser.parse_args(argv)
 

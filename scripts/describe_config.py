@@ -9,11 +9,21 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Make the page from the schema and config.yaml."""
+    """Write the page from the schema and config.yaml."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("--schema", type=Path, default=ROOT / "workflow/schemas/config.schema.yaml")
-    parser.add_argument("--config", type=Path, default=ROOT / "config.yaml")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/config.md")
+    parser.add_argument(
+        "--schema",
+        type=Path,
+        default=ROOT / "workflow/schemas/config.schema.yaml",
+        help="JSON schema of the config, as YAML",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=ROOT / "config.yaml",
+        help="config file with the shipped values",
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/config.md", help="page to write")
     args = parser.parse_args(argv)
 
     import yaml

@@ -1,4 +1,4 @@
-"""Evaluate a trained model on a folder of pictures: real files, decoded pixels."""
+"""Evaluate a trained model on a folder of images, by real files and decoded pixels."""
 
 import functools
 import shutil
@@ -9,16 +9,16 @@ from balle2017 import cli
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Evaluate; print the points of the rate-distortion curves: static prior, adaptive coder."""
+    """Evaluate; print a point for each entropy coder: the static prior and the adaptive one."""
     parser = cli.Parser(__doc__)
     parser.add_argument(
         "--model", type=Path, required=True, help="folder of a model, or of the run that trained it"
     )
-    parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
+    parser.add_argument("--images", type=Path, required=True, help="folder of images")
     parser.add_argument("--out", type=Path, required=True, help="output folder")
-    parser.add_argument("--testset", help="name of the test set (the folder's name)")
+    parser.add_argument("--testset", help="name of the test set (default: the folder's name)")
     parser.add_argument(
-        "--threads", type=cli.positive, default=2, metavar="N", help="tiles at the same time"
+        "--threads", type=cli.positive, default=2, metavar="N", help="tiles coded at the same time"
     )
     args = parser.parse_args(argv)
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             estimate_bits=functools.partial(codec.estimated_bits, adaptive=adaptive),
         )
 
-    # The prior that others publish under this name comes first; see docs/entropy-coding.md.
+    # First the static prior, which the field calls factorized; see docs/entropy-coding.md.
     points = [point(MODEL_CODEC, codec.model.model_id, args.out, adaptive=False)]
     with_adaptation = args.out / "adaptive"
     shutil.rmtree(with_adaptation, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Evaluate a conventional codec on a folder of pictures, at several qualities."""
+"""Evaluate a conventional codec on a folder of images, at several qualities."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +11,18 @@ from balle2017.results.evaluation import CodecPoint, encoder_at, point_text, run
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate; print the points of the rate-distortion curve."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("--codec", choices=CODECS, required=True)
+    parser.add_argument("--codec", choices=CODECS, required=True, help="codec to measure")
     parser.add_argument(
-        "--quality", type=float, nargs="+", required=True, metavar="Q", help="bpp for jpeg2000"
+        "--quality",
+        type=float,
+        nargs="+",
+        required=True,
+        metavar="Q",
+        help="qualities to measure; for JPEG 2000, bits per pixel",
     )
-    parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
+    parser.add_argument("--images", type=Path, required=True, help="folder of images")
     parser.add_argument("--out", type=Path, required=True, help="output folder")
-    parser.add_argument("--testset", help="name of the test set (the folder's name)")
+    parser.add_argument("--testset", help="name of the test set (default: the folder's name)")
     args = parser.parse_args(argv)
     codec = get_codec(args.codec, args.quality)
     points = [

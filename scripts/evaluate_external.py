@@ -1,4 +1,4 @@
-"""Evaluate a codec that is two programs on a folder of pictures, at several qualities."""
+"""Evaluate a codec given as two programs on a folder of images, at several qualities."""
 
 import functools
 import signal
@@ -19,42 +19,51 @@ from balle2017.results.external import (
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate; print the points of the rate-distortion curve."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("--codec", required=True, metavar="NAME", help="its name in the tables")
+    parser.add_argument("--codec", required=True, metavar="NAME", help="name in the tables")
     parser.add_argument(
         "--encode",
         required=True,
         metavar="COMMAND",
-        help="with {input}, a PNG, {output} and {quality}; no shell reads it",
+        help="encodes {input}, a PNG, to {output} at {quality}; no shell is involved",
     )
     parser.add_argument(
         "--decode",
         required=True,
         metavar="COMMAND",
-        help="with {input} and {output}, a picture; {quality} may be used",
+        help="decodes {input} to {output}, an image; may use {quality}",
     )
     parser.add_argument(
         "--version_command", default="", metavar="COMMAND", help="prints the version"
     )
-    parser.add_argument("--suffix", required=True, help="of the compressed files, as in .jxl")
+    parser.add_argument(
+        "--suffix", required=True, help="suffix of the compressed files, such as .jxl"
+    )
     parser.add_argument(
         "--decoded_suffix",
         choices=DECODED_SUFFIXES,
         default=ExternalCodec.decoded_suffix,
-        help="of the picture that is decoded",
+        help="suffix of the decoded images",
     )
-    parser.add_argument("--quality", type=float, nargs="+", required=True, metavar="Q")
+    parser.add_argument(
+        "--quality",
+        type=float,
+        nargs="+",
+        required=True,
+        metavar="Q",
+        help="qualities to measure",
+    )
     parser.add_argument(
         "--time_limit_s",
         type=float,
         default=ExternalCodec.time_limit_s,
         metavar="SECONDS",
-        help="a program that runs longer is ended, and the evaluation fails",
+        help="end a program that runs longer, and fail",
     )
-    parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
+    parser.add_argument("--images", type=Path, required=True, help="folder of images")
     parser.add_argument("--out", type=Path, required=True, help="output folder")
-    parser.add_argument("--testset", help="name of the test set (the folder's name)")
+    parser.add_argument("--testset", help="name of the test set (default: the folder's name)")
     args = parser.parse_args(argv)
-    # An evaluation that is ended ends the program that it waits for.
+    # When the evaluation is terminated, it ends the program that it waits for.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     codec = ExternalCodec(
         name=args.codec,

@@ -1,4 +1,4 @@
-"""Decode the pictures of archives or folders into a dataset folder."""
+"""Decode the images in archives or folders into a dataset folder."""
 
 import argparse
 import os
@@ -16,10 +16,17 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("source", nargs="+", help="tar, zip, folder or http(s) URL")
     parser.add_argument("--out", type=Path, required=True, help="dataset folder")
     parser.add_argument(
-        "--sha256", nargs="+", default=[], metavar="HEX", help="hash of each source; URLs need it"
+        "--sha256",
+        nargs="+",
+        default=[],
+        metavar="HEX",
+        help="SHA-256 of each source; URLs need it",
     )
     parser.add_argument(
-        "--download_dir", type=Path, metavar="DIR", help="where URLs are kept (OUT/downloads)"
+        "--download_dir",
+        type=Path,
+        metavar="DIR",
+        help="folder for downloads (default: OUT/downloads)",
     )
     parser.add_argument(
         "--leave_out",
@@ -27,25 +34,27 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="DIR",
-        help="folders below the sources that hold results; OUT and DOWNLOAD_DIR always do",
+        help="skip these folders below the sources; OUT and DOWNLOAD_DIR are always skipped",
     )
     parser.add_argument(
         "--threads", type=cli.positive, default=os.cpu_count(), metavar="N", help="decoding threads"
     )
-    options.add_arguments(parser, ExtractSettings, "what is kept")
+    options.add_arguments(parser, ExtractSettings, "selection")
     return parser.parse_args(argv)
 
 
 def _local_sources(args: argparse.Namespace) -> list[Path]:
     """Return the sources as local paths: URLs downloaded, hashes checked."""
     if args.sha256 and len(args.sha256) != len(args.source):
-        raise InputError(f"{len(args.sha256)} hashes for {len(args.source)} sources; give one each")
+        raise InputError(
+            f"{len(args.sha256)} hashes for {len(args.source)} sources; give one per source"
+        )
     hashes = args.sha256 or [None] * len(args.source)
     paths = []
     for source, digest in zip(args.source, hashes, strict=True):
         if is_url(source):
             if digest is None:
-                raise InputError(f"{source} needs its SHA-256 (--sha256)")
+                raise InputError(f"{source} is a URL and needs its SHA-256; give it with --sha256")
             # Imported here because it costs more than the rest together.
             from balle2017.data.download import download
 
@@ -55,7 +64,9 @@ def _local_sources(args: argparse.Namespace) -> list[Path]:
             path = Path(source)
             if digest is not None:
                 if not path.is_file():
-                    raise InputError(f"{path} is not a file, so --sha256 cannot hold")
+                    raise InputError(
+                        f"{path} is not a file, so it has no SHA-256; leave out --sha256"
+                    )
                 actual = sha256_file(path)
                 if actual != digest.lower():
                     raise InputError(f"{path} has SHA-256 {actual}, not {digest}")

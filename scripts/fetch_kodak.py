@@ -11,8 +11,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Download to OUT."""
     parser = cli.Parser(__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the PNGs")
-    parser.add_argument("--hashes", type=Path, required=True, help="file as sha256sum writes it")
-    parser.add_argument("--url", default=URL, help="folder to download from")
+    parser.add_argument(
+        "--hashes", type=Path, required=True, help="expected hashes, as sha256sum writes them"
+    )
+    parser.add_argument("--url", default=URL, help="address of the folder to download from")
     args = parser.parse_args(argv)
     hashes = read_hashes(args.hashes)
     download_all(args.out, hashes, args.url)

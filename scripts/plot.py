@@ -1,4 +1,4 @@
-"""Draw the rate-distortion curves: the means of rd.csv, and every image of per_image.csv."""
+"""Draw the rate-distortion curves: the means, and on request each image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +10,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Plot; print where the figure is."""
     parser = cli.Parser(__doc__)
     parser.add_argument("--rd", type=Path, required=True, help="rd.csv")
-    parser.add_argument("--images", type=Path, help="per_image.csv: draw every image too")
+    parser.add_argument("--images", type=Path, help="per_image.csv, to draw each image too")
     parser.add_argument("--out", type=Path, required=True, help="folder for the figure")
-    parser.add_argument("--testset", help="test set to draw, if the table has several")
+    parser.add_argument("--testset", help="test set to draw, where the table has several")
     parser.add_argument("--published", type=Path, help="table of published curves to draw too")
     parser.add_argument("--max_bpp", type=float, metavar="F", help="right end of the rate axis")
     parser.add_argument(
-        "--width", default="two", help="of the PDF: one or two columns, or a number of inches"
+        "--width", default="two", help="width of the PDF: one or two columns, or a number of inches"
     )
     args = parser.parse_args(argv)
 

@@ -1,4 +1,4 @@
-"""Keep a finished run for others: its models by lambda, its tables and figures."""
+"""Copy a finished run's models, tables and figures into folders for publication."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +9,16 @@ from balle2017 import cli
 def main(argv: Sequence[str] | None = None) -> None:
     """Copy models and results; print their sizes."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("--results", type=Path, required=True, help="results/EXPERIMENT")
-    parser.add_argument("--models", type=Path, required=True, help="folder for LAMBDA/ each")
-    parser.add_argument("--out", type=Path, help="folder for tables, figures and models.csv")
+    parser.add_argument(
+        "--results", type=Path, required=True, help="folder of the run, results/EXPERIMENT"
+    )
+    parser.add_argument(
+        "--models",
+        type=Path,
+        required=True,
+        help="output folder for the models, one subfolder for each lambda",
+    )
+    parser.add_argument("--out", type=Path, help="output folder for tables, figures and models.csv")
     args = parser.parse_args(argv)
 
     from balle2017.results.publication import (

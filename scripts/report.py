@@ -12,20 +12,27 @@ from balle2017.files import read_map, write_bytes
 def main(argv: Sequence[str] | None = None) -> None:
     """Write; print where the report is."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("--results", type=Path, required=True, help="folder with rd.csv and others")
-    parser.add_argument("--images", type=Path, required=True, help="folder of the originals")
     parser.add_argument(
-        "--evaluation", type=Path, required=True, help="evaluation of the model to show"
+        "--results", type=Path, required=True, help="folder with rd.csv and the other tables"
+    )
+    parser.add_argument(
+        "--images", type=Path, required=True, help="folder with the original images"
+    )
+    parser.add_argument(
+        "--evaluation",
+        type=Path,
+        required=True,
+        help="folder with the evaluation of the model to show",
     )
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="run.json files")
     parser.add_argument("--published", type=Path, help="table of published curves")
-    parser.add_argument("--config", default="{}", help="the configuration, JSON")
+    parser.add_argument("--config", default="{}", help="configuration, as JSON")
     parser.add_argument("--template", type=Path, required=True, help="Jinja template")
     args = parser.parse_args(argv)
     try:
         config = json.loads(args.config)
     except ValueError as error:
-        raise InputError(f"--config is no JSON: {error}") from None
+        raise InputError(f"--config is not JSON: {error}") from None
 
     import pandas as pd
     from balle2017.results import report

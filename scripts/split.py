@@ -11,7 +11,9 @@ from balle2017.data.store import DEFAULT_VAL_SPLIT
 def main(argv: Sequence[str] | None = None) -> None:
     """Split; print the counts."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("--manifest", type=Path, required=True, help="written by extract.py")
+    parser.add_argument(
+        "--manifest", type=Path, required=True, help="manifest.csv, as extract.py writes it"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the lists")
     parser.add_argument(
         "--val_split",
@@ -20,14 +22,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="F",
         help="share of validation images",
     )
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="makes another division")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the split")
     parser.add_argument(
         "--test_images",
         type=Path,
         nargs="+",
         default=[],
         metavar="PATH",
-        help="pictures or folders of pictures that must stay out of both sides",
+        help="test images or folders of them, to keep out of both lists",
     )
     args = parser.parse_args(argv)
     result = split_images(args.manifest, args.out, args.val_split, args.seed, args.test_images)

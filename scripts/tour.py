@@ -9,10 +9,10 @@ from balle2017 import cli
 def main(argv: Sequence[str] | None = None) -> None:
     """Draw; print the numbers, and where the figures are."""
     parser = cli.Parser(__doc__)
-    parser.add_argument("photograph", type=Path, help="a picture file")
+    parser.add_argument("photograph", type=Path, help="image file")
     parser.add_argument("--out", type=Path, required=True, help="folder for the figures")
     parser.add_argument(
-        "--models", type=Path, help="folder with a model for each lambda (pretrained/)"
+        "--models", type=Path, help="folder with a model for each lambda (default: pretrained/)"
     )
     args = parser.parse_args(argv)
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from balle2017.results.tour import Inside, draw_tour, summary
 
     def look_inside(folder: Path) -> Inside:
-        """Code the photograph with one model, and keep what comes up on the way."""
+        """Code the photograph with one model, and keep what is computed on the way."""
         codec = Codec(folder)
         data, latents = codec.encode(pixels)
         return Inside(

@@ -14,10 +14,16 @@ from balle2017.training.settings import RunOptions, TrainingSettings
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
-    images = parser.add_argument_group("data: a folder of images, or two lists from split.py")
-    images.add_argument("--data_dir", type=Path, help="folder or archive of training images")
-    images.add_argument("--train_list", type=Path, help="train.csv")
-    images.add_argument("--val_list", type=Path, help="val.csv")
+    images = parser.add_argument_group("data: a folder or archive, or two lists from split.py")
+    images.add_argument(
+        "--data_dir", type=Path, metavar="PATH", help="folder or archive of training images"
+    )
+    images.add_argument(
+        "--train_list", type=Path, metavar="CSV", help="train.csv, as split.py writes it"
+    )
+    images.add_argument(
+        "--val_list", type=Path, metavar="CSV", help="val.csv, as split.py writes it"
+    )
     images.add_argument(
         "--max_images", type=int, metavar="N", help="use only N images of --data_dir"
     )
@@ -26,7 +32,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         type=float,
         default=DEFAULT_VAL_SPLIT,
         metavar="F",
-        help="share of --data_dir's images that validate",
+        help="share of --data_dir's images used for validation",
     )
     options.add_arguments(parser, TrainingSettings, "training")
     options.add_arguments(parser, RunOptions, "run")
@@ -34,7 +40,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--save_dir", type=Path, default=Path("checkpoints"), metavar="DIR", help="output folder"
     )
     parser.add_argument(
-        "--checkpoint_dir", type=Path, help="checkpoints while training (SAVE_DIR/checkpoints)"
+        "--checkpoint_dir",
+        type=Path,
+        metavar="DIR",
+        help="folder for checkpoints (default: SAVE_DIR/checkpoints)",
     )
     parser.add_argument(
         "--clear_checkpoints", action="store_true", help="delete checkpoints after the export"
@@ -60,8 +69,8 @@ def _lists(args: argparse.Namespace, training: TrainingSettings) -> tuple[Path, 
     """Return the two lists, made from --data_dir where they are not given."""
     if args.data_dir is None:
         return args.train_list, args.val_list
-    # Names of the face are not among the code that the workflow's training jobs depend on:
-    # they get lists, and an edit of what reads archives must not train their models again.
+    # The workflow passes lists. Names reached through `data` are not among the code that its
+    # training jobs depend on, so an edit of what reads archives does not train models again.
     folder = args.save_dir / "dataset"
     wanted = data.ExtractSettings(
         min_size=training.patch_size, max_images=args.max_images, seed=training.seed
@@ -75,7 +84,7 @@ def _lists(args: argparse.Namespace, training: TrainingSettings) -> tuple[Path, 
     split = data.split_images(folder / "manifest.csv", folder, args.val_split, training.seed)
     print(
         f"{counts['accepted']} images accepted, {counts['skipped']} skipped, "
-        f"{counts['rejected']} rejected; {split.train} train, {split.val} validate "
+        f"{counts['rejected']} rejected; {split.train} for training, {split.val} for validation "
         f"(reasons in {folder / 'manifest.csv'})"
     )
     return folder / "train.csv", folder / "val.csv"

@@ -12,7 +12,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.Parser(__doc__)
     parser.add_argument("archive", type=Path, help="tar or zip")
     parser.add_argument("--out", type=Path, required=True, help="folder for the PNGs")
-    parser.add_argument("--record", type=Path, metavar="FILE", help="file for the PNGs' SHA-256")
+    parser.add_argument(
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="also write the SHA-256 of the PNGs to this file",
+    )
     args = parser.parse_args(argv)
     count = unpack_test_images(args.archive, args.out)
     if args.record is not None:

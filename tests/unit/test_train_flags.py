@@ -54,7 +54,7 @@ def test_images_are_limited_and_split(run):
     folder, stdout = run
     assert "6 images accepted, 1 skipped" in stdout
     # The hash of the content decides for each image whether it is in the given half.
-    assert "1 train, 5 validate" in stdout
+    assert "1 for training, 5 for validation" in stdout
     assert len(read_table(folder / "out" / "dataset" / "val.csv")) == 5
 
 

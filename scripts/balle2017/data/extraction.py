@@ -33,7 +33,7 @@ from balle2017.progress import ByteProgress
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    """What decides the content of a dataset, beside the archives themselves.
+    """What determines the content of a dataset, apart from the archives themselves.
 
     The flags of `scripts/extract.py` are made from it, and a test holds the config schema to it.
 
@@ -41,35 +41,35 @@ class ExtractSettings:
         InputError: a value is out of its range; the message names the key.
     """
 
-    min_size: int = option(64, "pictures with a shorter side, in pixels, are rejected", min=1)
+    min_size: int = option(64, "reject images with a shorter side than this, in pixels", min=1)
     max_images: int | None = option(
-        None, "keep only this many members, those with the lowest hash; none: all", min=2
+        None, "use only this many members, chosen by hash; none: all", min=2
     )
-    seed: int = option(1, "makes another choice of members and other scales", min=0)
+    seed: int = option(1, "seed for choosing members and scales", min=0)
     max_pixels: int = option(
-        MAX_PIXELS, "larger pictures are rejected before they are decoded", min=1
+        MAX_PIXELS, "reject images with more pixels, before they are decoded", min=1
     )
     max_rejected: float = option(
-        0.5, "a larger share of rejected pictures ends the run", min=0, max=1, metavar="F"
+        0.5, "fail if a larger share of the images is rejected", min=0, max=1, metavar="F"
     )
     downscale: tuple[float, float] | None = option(
         None,
-        "lowest and highest factor of a random reduction, which hides the artefacts of JPEG "
-        "sources; no side falls below min_size",
+        "shrink each image by a random factor in this range, which hides JPEG artefacts; no side "
+        "falls below min_size",
         above=0,
         max=1,
         metavar=("LOW", "HIGH"),
     )
     max_saturated: float | None = option(
         None,
-        "pictures with a larger share of samples at 0 or 255 are rejected; none: no limit",
+        "reject images with a larger share of samples at 0 or 255; none: no limit",
         min=0,
         max=1,
         metavar="F",
     )
     min_deviation: float | None = option(
         None,
-        "pictures whose standard deviation, on 0..255, is lower are rejected; none: no limit",
+        "reject images with a lower standard deviation, on 0..255; none: no limit",
         min=0,
         metavar="F",
     )

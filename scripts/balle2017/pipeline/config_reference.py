@@ -6,13 +6,18 @@ from typing import Any
 
 from balle2017.pipeline.experiment import BOUNDS, TYPES
 
-_TITLE = """# The config
+_TITLE = """# Settings
 
-Every key of `config.yaml` and of the experiments, from `workflow/schemas/config.schema.yaml`, which
-checks them. *Default* is what a key has where no file mentions it. An experiment is laid over
-`config.yaml`, so for a key that it leaves out, what stands there counts.
+This page lists every setting of the workflow. Change settings for one run on the command line, as
+in `uv run snakemake --cores all --config experiment=mine 'training={epochs: 8}'`, or keep them in a
+file of your own and name it with `--configfile` ([commands.md](commands.md) says more).
 
-This page is made by `uv run python scripts/describe_config.py`.
+`config.yaml` always applies; your file, and those in `experiments/`, are laid over it. A key that
+they leave out has the value in the column *config.yaml* or, where that is empty, the one in the
+column *default*.
+
+This page is written by `uv run python scripts/describe_config.py`, from
+`workflow/schemas/config.schema.yaml`, which also checks the settings.
 """
 
 

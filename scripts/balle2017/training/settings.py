@@ -33,9 +33,9 @@ class Pictures(Protocol):
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What is not a setting of the model: where files go and what is looked at on the way.
+    """Settings that do not belong to the model: where files go, and what is logged.
 
-    Nothing here changes the weights, but for the rounding under `check_numerics`.
+    Nothing here changes the weights, except that `check_numerics` changes how they round.
 
     Attributes:
         save_dir: receives model/, history.csv, run.json, train.log, images/, tensorboard/ and
@@ -47,17 +47,17 @@ class RunOptions:
 
     save_dir: Path
     checkpoint_dir: Path
-    resume: bool = option(True, "go on from the newest sound checkpoint")
+    resume: bool = option(True, "continue from the newest intact checkpoint")
     restart_stale: bool = option(
-        False, "discard checkpoints made with other settings instead of refusing"
+        False, "discard checkpoints made with other settings instead of stopping with an error"
     )
     keep_checkpoints: bool = True
     check_numerics: bool = option(False, "stop at the first NaN or infinity and name the tensor")
     export_epochs: tuple[int, ...] = option(
-        (), "export the models of these epochs too, to SAVE_DIR/snapshots", min=1
+        (), "also export the models of these epochs, to SAVE_DIR/snapshots", min=1
     )
     log_images_every: int = option(5, "epochs between saved reconstructions; 0: never", min=0)
-    num_images_to_log: int = option(4, "how many pictures each time", min=0)
+    num_images_to_log: int = option(4, "number of reconstructions saved each time", min=0)
     test_pictures: Pictures | None = None
 
     def __post_init__(self) -> None:
@@ -67,7 +67,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Everything that decides the result of a training run, beside the images.
+    """Everything that determines the result of a training run, apart from the images.
 
     Raises:
         InputError: a value is out of its range; the message names the key.
@@ -80,8 +80,8 @@ class TrainingSettings:
     patches_per_image: int = option(1, "crops taken each time an image is visited", min=1)
     val_patches_per_image: int = option(
         1,
-        "patches of each validation image: the centre, then the four corners, then the middles of "
-        "the edges",
+        "patches per validation image: the centre, then the four corners, then the middles of the "
+        "edges",
         min=1,
         max=9,
     )
@@ -89,26 +89,26 @@ class TrainingSettings:
     num_filters: int = option(128, "channels of the transforms", min=1, max=MAX_CHANNELS)
     num_latents: int | None = option(
         None,
-        "channels of the latents; none: those of the model of init_from, else num_filters, as "
-        "in the paper",
+        "channels of the latents; none: as many as the model of init_from has, or else "
+        "num_filters, as in the paper",
         min=1,
         max=MAX_CHANNELS,
     )
     initialization: str = option(
         "random",
-        "start of the convolutions: random, or as a block cosine transform",
+        "initialization of the convolutions: random, or a block cosine transform",
         choices=INITIALIZATIONS,
     )
     latent_gain: float | None = option(
         None,
-        "factor on the latents' scale at the start of training; none: 1, or for cosine "
-        "the quantization step that suits lambda_rd",
+        "initial scale factor of the latents; none: 1, or with cosine the quantization step that "
+        "suits lambda_rd",
         above=0,
     )
     quantization: str = option(
         "noise",
-        "what training has in place of rounding: noise, as in the paper; mixed: noise for the "
-        "rate, and for the synthesis transform rounding with the gradient of the identity",
+        "replacement for rounding in training: noise, as in the paper; mixed: noise for the rate, "
+        "and rounding with a straight-through gradient for the synthesis transform",
         choices=QUANTIZATIONS,
     )
     lambda_rd: float = option(
@@ -116,48 +116,54 @@ class TrainingSettings:
     )
     init_from: str | None = option(
         None,
-        "folder of a trained model to start from, or of several, of which the one of the "
-        "nearest lambda is taken; none: start anew",
+        "folder of a trained model to start from, or of several, of which training takes the one "
+        "with the nearest lambda; none: start from scratch",
         metavar="MODEL",
     )
-    epochs: int = option(100, "epochs; an epoch is steps_per_epoch steps", min=1)
+    epochs: int = option(100, "number of epochs, of steps_per_epoch steps each", min=1)
     steps_per_epoch: int = option(1000, "steps between validations and checkpoints", min=1)
     learning_rate: float = option(1e-4, "Adam's learning rate for the convolutions", above=0)
-    prior_lr_factor: float = option(1.0, "the prior's learning rate, relative", above=0)
-    gdn_lr_factor: float = option(1.0, "GDN's learning rate, relative", above=0)
+    prior_lr_factor: float = option(
+        1.0, "learning rate of the prior, relative to that of the convolutions", above=0
+    )
+    gdn_lr_factor: float = option(
+        1.0, "learning rate of GDN, relative to that of the convolutions", above=0
+    )
     relative_lr: bool = option(
         False,
-        "give each kernel a learning rate in proportion to its scale at a random start, "
-        "the first layer's being learning_rate",
+        "give each kernel a learning rate in proportion to the scale of its random "
+        "initialization; the first layer has learning_rate",
     )
     lr_schedule: str = option(
         "constant",
-        "course of the learning rate: cosine falls to 1 %% of it by the last step",
+        "schedule of the learning rate: constant, or cosine, which falls to 1 %% by the last step",
         choices=SCHEDULES,
     )
-    warmup_steps: int = option(0, "steps over which the learning rate rises from 0", min=0)
+    warmup_steps: int = option(0, "steps over which the learning rate first rises from 0", min=0)
     clip_norm: float | None = option(
-        None, "largest global norm of the gradients; none: no clipping", above=0
+        None, "clip gradients to this global norm; none: no clipping", above=0
     )
     average_decay: float | None = option(
         None,
-        "decay per step of a running average of the weights, which is then what is "
-        "validated and exported; none: the weights themselves",
+        "validate and export a running average of the weights with this decay per step; none: the "
+        "weights themselves",
         above=0,
         below=1,
     )
     early_stopping_patience: int = option(
-        10, "epochs without a lower validation loss before the run ends", min=1
+        10, "end the run after this many epochs without a lower validation loss", min=1
     )
     precision_policy: str = option(
         "float32",
-        "precision of the inner layers; auto: the fastest right one on the device",
+        "precision of the inner layers; auto: the fastest that suits the device",
         choices=PRECISION_POLICIES,
     )
     seed: int = option(1, "seed of weights, patches and quantization noise", min=0, max=2**32 - 1)
-    threads: int = option(2, "TensorFlow's threads; the result depends on it", min=1)
+    threads: int = option(2, "TensorFlow threads; the result depends on their number", min=1)
     device: str = option(
-        "auto", "auto: a GPU where there is one; gpu: fail without one", choices=DEVICES
+        "auto",
+        "auto: a GPU where there is one; gpu: a GPU, or fail; cpu: never a GPU",
+        choices=DEVICES,
     )
 
     @property
