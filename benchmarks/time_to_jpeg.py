@@ -39,6 +39,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MARKS = (0.25, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 50, 60)
 HELD_OUT_SIZE = 256
 JPEG_QUALITIES = tuple(range(4, 96, 4))
+#: Settings that may be maps from lambda to value.
+MAPS = (("model", "num_filters"), ("model", "num_latents"), ("training", "epochs"))
 
 
 def recipe(lambda_rd: float) -> TrainingSettings:
@@ -50,7 +52,8 @@ def recipe(lambda_rd: float) -> TrainingSettings:
             merged |= content.get(key, {})
     names = TrainingSettings.__dataclass_fields__
     settings = {key: value for key, value in merged.items() if key in names}
-    settings["num_latents"] = value_for(settings["num_latents"], lambda_rd, "model.num_latents")
+    for section, key in MAPS:
+        settings[key] = value_for(settings[key], lambda_rd, f"{section}.{key}")
     steps = settings["epochs"] * settings["steps_per_epoch"]
     settings |= {"lambda_rd": lambda_rd, "epochs": 1, "steps_per_epoch": steps}
     return TrainingSettings(**settings)
