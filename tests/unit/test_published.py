@@ -267,7 +267,7 @@ def test_two_curves_of_one_name_need_two_sources(theirs, tmp_path):
     done = collect([theirs[1], other], ["CompressAI", "CompressAI, MS-SSIM"], tmp_path / "out.csv")
     assert done.returncode == 0, done.stderr
     done = collect([theirs[1], other], ["CompressAI"], tmp_path / "out.csv")
-    assert "there are 2 files and 1 sources; give each its own" in done.stderr
+    assert "2 files and 1 sources; give one source per file" in done.stderr
 
 
 def config(test_images, curves):
