@@ -212,6 +212,12 @@ def test_coded_colours_of_a_png():
         assert refusal(data) == Reason.UNREAD_KIND
 
 
+def test_samples_of_narrow_range_are_refused():
+    for code in ([1, 1, 0, 0], [1, 13, 0, 0]):
+        data = png(make_picture(11), 8, 2, [chunk(b"cICP", bytes(code))])
+        assert refusal(data) == Reason.UNREAD_KIND
+
+
 @pytest.mark.parametrize(("primaries", "transfer"), [(1, 13), (1, 1), (2, 2), (12, 13), (9, 16)])
 def test_coded_colours_of_an_avif(primaries, transfer):
     image = Image.fromarray(make_picture(11))

@@ -224,6 +224,34 @@ def test_a_picture_is_turned(form, orientation):
     assert_shows(buffer.getvalue(), turned(rgb, orientation).astype(float), 4)
 
 
+def with_property(data: bytes, box: bytes) -> bytes:
+    """Return an AVIF of one picture with one more property, the fifth."""
+    changed = bytearray(data)
+    end = data.index(b"mdat") - 4
+    growth = {b"meta": len(box) + 1, b"iprp": len(box) + 1, b"ipco": len(box), b"ipma": 1}
+    for name, count in growth.items():
+        at = data.index(name) - 4
+        struct.pack_into(">I", changed, at, int.from_bytes(data[at : at + 4], "big") + count)
+    # The place of the pixels, and the number of properties.
+    place = data.index(struct.pack(">I", end + 8), data.index(b"iloc"))
+    struct.pack_into(">I", changed, place, end + 8 + len(box) + 1)
+    start = data.index(b"ipma")
+    changed[start + 14] += 1
+    changed[end:end] = b"\x85"
+    changed[start - 4 : start - 4] = box
+    return bytes(changed)
+
+
+def test_an_avif_is_not_shown_with_what_it_cuts_off():
+    rgb = make_picture(7, 32, 48)
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "AVIF", quality=100, subsampling="4:4:4")
+    mirror = struct.pack(">I4sB", 9, b"imir", 1)
+    assert_shows(with_property(buffer.getvalue(), mirror), rgb[:, ::-1].astype(float), 4)
+    window = struct.pack(">I4sIIIIiIiI", 40, b"clap", 24, 1, 16, 1, 0, 1, 0, 1)
+    assert refusal(with_property(buffer.getvalue(), window)) == Reason.UNREAD_KIND
+
+
 # JPEG
 
 

@@ -140,6 +140,13 @@ def test_a_tiff_is_turned(orientation, order):
         ("ICC Lab", {"bits": 8, "photometric": 9}, {}),
         ("LogLuv", {"bits": 8, "photometric": 32845}, {}),
         ("unknown compression", {"bits": 8, "photometric": 2}, {259: [12345]}),
+        ("WebP", {"bits": 8, "photometric": 2}, {259: [50001]}),
+        ("a predictor of packbits", {"bits": 8, "photometric": 2}, {259: [32773], 317: [2]}),
+        ("weights", {"bits": 8, "photometric": 6}, {530: [1, 1], 529: [1, 0, 0]}),
+        ("range", {"bits": 8, "photometric": 6}, {530: [1, 1], 532: [16, 235] + [128, 240] * 2}),
+        ("planes of Lab", {"bits": 8, "photometric": 8, "planar": True}, {}),
+        ("planes of YCbCr", {"bits": 8, "photometric": 6, "planar": True}, {530: [1, 1]}),
+        ("bits from the other end", {"bits": 8, "photometric": 0}, {266: [2], 277: [1], 258: [8]}),
     ],
 )
 @pytest.mark.parametrize("order", "<>")
@@ -148,6 +155,20 @@ def test_a_tiff_that_nobody_knows_is_refused(why, arguments, tags, order):
     values = samples(min(bits, 16), 3)
     reason = refusal(tiff(values, order=order, tags=tags, **arguments))
     assert reason in (Reason.UNREAD_KIND, Reason.UNKNOWN_RANGE), why
+
+
+def test_the_bytes_of_a_bigtiff_in_the_other_order_are_no_damage():
+    assert refusal(b"MM\0+\0\x08\0\0" + bytes(7) + b"\x10" + bytes(100)) == Reason.UNREAD_KIND
+
+
+def test_the_usual_range_of_ycbcr_may_be_stated():
+    rgb = make_picture(4, 16, 24)
+    ycbcr = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
+    assert_shows(
+        tiff(ycbcr, 8, 6, tags={530: [1, 1], 532: [0, 255, 128, 255, 128, 255]}),
+        rgb.astype(float),
+        3,
+    )
 
 
 @pytest.mark.parametrize(("photometric", "inks"), [(5, [2])])

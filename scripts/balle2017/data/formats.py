@@ -292,6 +292,8 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
 def _png_colours(parts: dict[bytes, bytes]) -> tuple[bytes | None, Space | None]:
     """Return the profile or the space of a PNG; the more exact goes first."""
     if b"cICP" in parts and len(parts[b"cICP"]) == 4:
+        if not parts[b"cICP"][3]:
+            raise refuse(Reason.UNREAD_KIND, kind="PNG with samples of narrow range")
         return None, coded_space(*parts[b"cICP"][:2])
     if b"iCCP" in parts:
         _, _, packed = parts[b"iCCP"].partition(b"\0")

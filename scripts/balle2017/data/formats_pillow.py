@@ -64,10 +64,9 @@ def open_with_pillow(data: bytes, name: str) -> Header:
     image = Image.OPEN[name][0](io.BytesIO(data), "")
     profile, space = image.info.get("icc_profile"), None
     if name == "AVIF":
-        # A profile goes before numbers.
-        space = None if profile else _avif_space(data)
+        space = _avif_space(data, profile)
     elif name == "JPEG2000":
-        profile = _check_jp2(data)
+        maximum, has_alpha, profile = _read_jp2(data, image.mode)
     elif name == "BMP":
         profile = _bmp_profile(data)
 
@@ -77,6 +76,9 @@ def open_with_pillow(data: bytes, name: str) -> Header:
         if name == "BMP" and samples.alpha is not None and not samples.alpha.any():
             # Many programs leave the fourth byte at 0.
             samples.alpha = None
+        if name == "JPEG2000":
+            samples.maximum = maximum
+            samples.alpha = samples.alpha if has_alpha else None
         samples.profile, samples.space = profile, space
         return samples
 
@@ -118,13 +120,21 @@ def _unsupported(text: str) -> BadImageError:
 # TIFF
 
 
+#: Tags that say how YCbCr became RGB, and what Pillow takes them for.
+_YCBCR = {529: (0.299, 0.587, 0.114), 532: (0, 255, 128, 255, 128, 255)}
+
+
 def _open_tiff(data: bytes) -> Header:
+    if data[:4] == b"MM\0+":
+        raise _unsupported("BigTIFF with the bytes in big-endian order")
     try:
         image = TiffImagePlugin.TiffImageFile(io.BytesIO(data), "")
     except SyntaxError as error:
         # What Pillow misses in a table of its own.
-        if str(error) == "unknown pixel mode" or isinstance(error.__cause__, KeyError):
-            raise _unsupported(f"TIFF of {error}") from None
+        if str(error) == "unknown pixel mode":
+            raise _unsupported("TIFF with these bits, bands and colours") from None
+        if isinstance(error.__cause__, KeyError):
+            raise _unsupported(f"TIFF with compression {error}") from None
         raise
     tags = image.tag_v2
     photometric = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 0)
@@ -138,9 +148,19 @@ def _open_tiff(data: bytes) -> Header:
         raise _unsupported("TIFF with inks that are not CMYK")
     if tags.get(254, 0) & 1:
         raise _unsupported("TIFF that begins with a preview, as raw files of cameras do")
-    raw = image.info.get("compression") == "raw"
-    if photometric == 6 and raw and tags.get(TiffImagePlugin.YCBCRSUBSAMPLING, (2, 2)) != (1, 1):
-        raise _unsupported("TIFF of uncompressed YCbCr with fewer samples of colour")
+    compression = image.info.get("compression")
+    if compression == "webp":
+        raise _unsupported("TIFF with compression WebP")
+    if compression == "packbits" and tags.get(TiffImagePlugin.PREDICTOR, 1) != 1:
+        raise _unsupported("TIFF with a predictor that this compression does not have")
+    if photometric == 6 and compression == "raw":
+        if tags.get(TiffImagePlugin.YCBCRSUBSAMPLING, (2, 2)) != (1, 1):
+            raise _unsupported("TIFF of uncompressed YCbCr with fewer samples of colour")
+        stated = {tag: np.array(tags.get(tag, usual), float) for tag, usual in _YCBCR.items()}
+        if not all(np.allclose(stated[tag], usual) for tag, usual in _YCBCR.items()):
+            raise _unsupported("TIFF of uncompressed YCbCr with a range or weights of its own")
+    if photometric == 8 and planar:
+        raise _unsupported("TIFF of Lab in planes")
     orientation = tags.get(TiffImagePlugin.ExifTags.Base.Orientation, 1)
     orientation = orientation if orientation in range(1, 9) else 1
     width, height = tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH]
@@ -191,7 +211,12 @@ def _load_tiff(data: bytes, half: str = "L") -> TiffImagePlugin.TiffImageFile:
     image._exif._loaded = True
     image._size = (image.tag_v2[256], image.tag_v2[257])
     image.tile = [tile._replace(args=_as_stored(tile.args, half)) for tile in image.tile]
-    image.load()
+    try:
+        image.load()
+    except ValueError as error:
+        if "raw mode" in str(error):  # an entry of Pillow's table that its decoder lacks
+            raise _unsupported("TIFF with these bits, bands and colours") from None
+        raise
     return image
 
 
@@ -237,43 +262,88 @@ def _boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tupl
         at = stop
 
 
-def _avif_space(data: bytes) -> Space | None:
-    """Return the space that an AVIF states by numbers."""
+def _avif_properties(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield name and content of what an AVIF states of its pictures."""
     for name, start, end in _boxes(data):
-        if name in (b"meta", b"iprp", b"ipco"):
+        if name in (b"meta", b"iprp"):
             # The first of these has four more bytes.
-            inner = data[start + 4 * (name == b"meta") : end]
-            space = _avif_space(inner)
-            if space is not None:
-                return space
-        elif name == b"colr" and data[start : start + 4] == b"nclx":
-            return coded_space(*struct.unpack_from(">HH", data, start + 4))
-    return None
+            yield from _avif_properties(data[start + 4 * (name == b"meta") : end])
+        elif name == b"ipco":
+            yield from ((name, data[a:b]) for name, a, b in _boxes(data, start, end))
 
 
-def _check_jp2(data: bytes) -> bytes | None:
-    """Refuse the kinds of JPEG 2000 that Pillow gets wrong; return the profile."""
+def _avif_space(data: bytes, profile: bytes | None) -> Space | None:
+    """Return the space that an AVIF states by numbers; refuse what Pillow does not heed."""
+    code = None
+    for name, body in _avif_properties(data):
+        if name == b"clap":
+            raise _unsupported("AVIF of which only a part is to be shown")
+        if name == b"colr" and body[:4] == b"nclx":
+            code = code or struct.unpack_from(">HH", body, 4)
+    # A profile goes before numbers.
+    return None if profile or code is None else coded_space(*code)
+
+
+def _read_jp2(data: bytes, mode: str) -> tuple[int, bool, bytes | None]:
+    """Return the largest sample that Pillow makes, whether the last band is alpha, the profile.
+
+    Args:
+        data: the JPEG 2000.
+        mode: in which Pillow decodes it.
+
+    Raises:
+        BadImageError: of a kind that Pillow gets wrong.
+    """
     size = data.find(b"\xff\x4f\xff\x51") + 2
     bands = int.from_bytes(data[size + 38 : size + 40], "big")
-    if any(depth & 0x80 for depth in data[size + 40 : size + 40 + 3 * bands : 3]):
+    depths, *steps = (data[size + 40 + at : size + 40 + 3 * bands : 3] for at in range(3))
+    if any(depth & 0x80 for depth in depths):
         raise _unsupported("JPEG 2000 with signed samples")
+    if len(set(depths)) != 1:
+        raise _unsupported("JPEG 2000 with bands of several depths")
+    # Pillow shifts samples to the upper end of a byte or two, and beyond it if there are more.
+    bits, room = depths[0] + 1, 16 if mode == "I;16" else 8
+    if bits > room:
+        raise _unsupported(f"JPEG 2000 with {bands} samples of {bits} bits")
     header = next((data[a:b] for name, a, b in _boxes(data) if name == b"jp2h"), b"")
+    boxes: dict[bytes, bytes] = {}
     for name, start, end in _boxes(header):
-        body = header[start:end]
-        if name == b"cdef":
-            entries = body[2 : len(body) - (len(body) - 2) % 6]
-            kinds = [kind for _, kind, _ in struct.iter_unpack(">HHH", entries)]
-            if 2 in kinds:
-                raise _unsupported("JPEG 2000 with premultiplied alpha")
-        elif name == b"colr":
-            if body[:1] in (b"\2", b"\3"):
-                return body[3:]
-            number = int.from_bytes(body[3:7], "big")
-            # Black and white, CMYK, sRGB, grey, sYCC.
-            if number not in (0, 12, 15, 16, 17, 18):
-                raise _unsupported(f"JPEG 2000 with colours of kind {number}")
-            return None
-    return None
+        boxes.setdefault(name, header[start:end])
+    if b"pclr" in boxes:
+        raise _unsupported("JPEG 2000 with a palette")
+    profile, number = None, 16
+    colours = boxes.get(b"colr", b"")
+    if colours[:1] in (b"\2", b"\3"):
+        profile = colours[3:]
+    elif colours:
+        number = int.from_bytes(colours[3:7], "big")
+        # CMYK, white is 1, sRGB, grey, sYCC.
+        if number not in (12, 15, 16, 17, 18):
+            raise _unsupported(f"JPEG 2000 with colours of kind {number}")
+    if bits < 8 and (number == 18 or set(b"".join(steps)) != {1}):
+        raise _unsupported(f"JPEG 2000 with luma and chroma of {bits} bits")
+    maximum = (2**bits - 1) << (room - bits)
+    return maximum, _jp2_alpha(boxes.get(b"cdef"), mode), profile
+
+
+def _jp2_alpha(definitions: bytes | None, mode: str) -> bool:
+    """Tell by the box "cdef" whether the last band is alpha.
+
+    Raises:
+        BadImageError: the bands are not where Pillow takes them from.
+    """
+    colours = {"L": 1, "I;16": 1, "LA": 1, "CMYK": 4}.get(mode, 3)
+    if definitions is None:
+        if mode in ("LA", "RGBA"):
+            raise _unsupported("JPEG 2000 with a band that may be alpha, but is not said to be")
+        return False
+    whole = len(definitions) - (len(definitions) - 2) % 6
+    entries = sorted(struct.iter_unpack(">HHH", definitions[2:whole]))
+    if any(kind == 2 for _, kind, _ in entries):
+        raise _unsupported("JPEG 2000 with premultiplied alpha")
+    if entries[:colours] != [(band, 0, band + 1) for band in range(colours)]:
+        raise _unsupported("JPEG 2000 with bands in an unusual order")
+    return entries[colours:] == [(colours, 1, 0)]
 
 
 def _bmp_profile(data: bytes) -> bytes | None:

@@ -68,7 +68,7 @@ class Reason(Enum):
     DAMAGED_IMAGE = Status.REJECTED, "damaged image", "damaged image: {problem}"
     UNKNOWN_RANGE = (
         Status.REJECTED,
-        "32-bit samples, whose range no file states",
+        "signed, 32-bit or float samples, whose range no file states",
     )
     UNREAD_KIND = (
         Status.REJECTED,
