@@ -1,4 +1,4 @@
-"""A second decoder of version 2, written from docs/b17.md: plain Python integers, slow."""
+"""A second decoder, written from docs/b17.md: integers in plain Python, pixels in NumPy, slow."""
 
 import numpy as np
 
@@ -6,6 +6,8 @@ PASSES = ((0, 0), (1, 1), (0, 1), (1, 0))
 DIAGONALS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 SIDES = ((-1, 0), (0, -1), (0, 1), (1, 0))
 EIGHT = DIAGONALS + SIDES
+#: The table of a single bit.
+BIT = (0, 32768, 65536)
 
 
 class RangeDecoder:
@@ -36,20 +38,102 @@ class RangeDecoder:
         return number
 
 
+def split_tables(cdf):
+    """Return the tables of an array `cdf`, each from 0 to 65536."""
+    tables, table = [], []
+    for number in cdf.tolist():
+        table.append(number)
+        if number == 65536:
+            tables.append(table[1:])
+            table = []
+    return tables
+
+
+def decode_static(arrays, payload, height, width):
+    """Return the integers [height, width, channels] of a payload of version 1.
+
+    Args:
+        arrays: those of the model's file.
+        payload: bytes.
+        height, width: of the latents.
+    """
+    tables, offsets = split_tables(arrays["coding/cdf"]), arrays["coding/cdf_offset"].tolist()
+    decoder = RangeDecoder(payload)
+
+    def integer(table, offset):
+        entry, last = decoder.entry(table), len(table) - 2
+        if entry < last:
+            return entry + offset
+        zeros = 0
+        while not decoder.entry(BIT):
+            zeros += 1
+        k = 1
+        for _ in range(zeros):
+            k = 2 * k + decoder.entry(BIT)
+        return offset - k if decoder.entry(BIT) else offset + last - 1 + k
+
+    places = range(height * width)
+    integers = [[integer(*one) for one in zip(tables, offsets, strict=True)] for _ in places]
+    return np.array(integers).reshape(height, width, -1)
+
+
+def fourier_basis(k):
+    i = np.arange(k)
+    columns = [np.full((k, k), 1 / k)]
+    for u, v in np.ndindex(k, k):
+        if (0, 0) != (u, v) <= (-u % k, -v % k):
+            a = 2 * np.pi * (u * i[:, None] + v * i) / k
+            columns += [np.sqrt(2) / k * np.cos(a), np.sqrt(2) / k * np.sin(a)]
+    return np.stack([column.ravel() for column in columns], 1)
+
+
+def unpack(numbers, scale, filters):
+    bits = np.unpackbits(numbers, bitorder="little")[: 25 * filters * scale.shape[1] * 10]
+    values = (bits.reshape(-1, 10) << np.arange(10)).sum(1).reshape(25, filters, -1) - 511
+    return values * scale.astype(np.float64)[:, None]
+
+
+def transposed(x, coefficients, k, outputs, factor):
+    kernel = (fourier_basis(k) @ coefficients.reshape(k * k, -1)).reshape(k, k, outputs, -1)
+    height, width = factor * x.shape[0], factor * x.shape[1]
+    whole = np.zeros((height + k, width + k, outputs))
+    for i, j in np.ndindex(k, k):
+        whole[i : i + height : factor, j : j + width : factor] += x @ kernel[i, j].T
+    return whole[1 : 1 + height, 1 : 1 + width]
+
+
+def igdn(x, bias, beta, gamma):
+    x = x + bias
+    b = np.maximum(beta, np.sqrt(1e-6 + 2.0**-36)) ** 2 - 2.0**-36
+    g = np.maximum(gamma, 2.0**-18) ** 2 - 2.0**-36
+    return x * (b + np.abs(x) @ g)
+
+
+def synthesize(arrays, integers, height, width):
+    """Return the pixels, uint8 [height, width, 3], of integers [h, w, channels]."""
+    filters = len(arrays["synthesis/igdn_0/bias"])
+    x = integers + arrays["coding/quantization_offset"].astype(np.float64)
+    for layer in "01":
+        conv = f"synthesis/conv_{layer}/kernel"
+        coefficients = unpack(arrays[f"{conv}:numbers"], arrays[f"{conv}:scale"], filters)
+        x = transposed(x, coefficients, 5, filters, 2)
+        names = (f"synthesis/igdn_{layer}/{name}" for name in ("bias", "beta", "gamma"))
+        x = igdn(x, *(arrays[name].astype(np.float64) for name in names))
+    kernel, bias = (
+        arrays[f"synthesis/conv_2/{name}"].astype(np.float64) for name in ("kernel", "bias")
+    )
+    x = 256 * (transposed(x, kernel, 9, 3, 4) + bias) + 128
+    return np.rint(np.clip(x, 0, 255)).astype(np.uint8)[:height, :width]
+
+
 class SecondDecoder:
-    """Decodes a payload with the arrays adaptive/NAME of a model's file."""
+    """Decodes a payload of version 2 with the arrays adaptive/NAME of a model's file."""
 
     def __init__(self, arrays, payload, height, width):
         self.a = {name: array.tolist() for name, array in arrays.items()}
         self.height, self.width = height, width
         self.range_decoder = RangeDecoder(payload)
-        tables, table = [], []
-        for number in self.a["cdf"]:
-            table.append(number)
-            if number == 65536:
-                tables.append(table[1:])
-                table = []
-        self.tables = tables
+        self.tables = split_tables(arrays["cdf"])
         #: All indexes, in the order in which they were used.
         self.indexes = []
 
