@@ -7,7 +7,7 @@ from balle2017 import cli
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draw; print the numbers, and where the figures are."""
+    """Draw the figures; print the numbers and the files."""
     parser = cli.Parser(__doc__)
     parser.add_argument("photograph", type=Path, help="image file")
     parser.add_argument("--out", type=Path, required=True, help="folder for the figures")
