@@ -53,17 +53,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     labels = report.anchor_labels(bd, published)
     seeds, bd_of_seeds = seed_table(rd), bd_seeds(bd)
     tables = {
-        "Points": (report.points_table(rd), ["rd.csv"]),
-        "Against other codecs": (report.deltas_table(bd, labels), ["bd_rate.csv"]),
+        "Points of the curves": (report.points_table(rd), ["rd.csv"]),
+        "Against other codecs (Bjøntegaard deltas)": (
+            report.deltas_table(bd, labels),
+            ["bd_rate.csv"],
+        ),
         "Mean and range over seeds": (report.seeds_table(seeds), ["seeds.csv"]),
-        "Deltas over seeds": (report.bd_seeds_table(bd_of_seeds, labels), ["bd_rate_seeds.csv"]),
-        "Each image against JPEG, rate at equal PSNR": (
+        "BD-rate over seeds": (report.bd_seeds_table(bd_of_seeds, labels), ["bd_rate_seeds.csv"]),
+        "BD-rate against JPEG for each image, at equal PSNR": (
             report.images_table(bd_images),
             ["bd_rate_per_image.csv", "per_image.csv"],
         ),
     }
     if published is not None:
-        tables["Against other codecs"][1].append("bd_rate_published.csv")
+        tables["Against other codecs (Bjøntegaard deltas)"][1].append("bd_rate_published.csv")
     if calibration is not None:
         tables["Our measurements against published ones"] = (
             report.calibration_table(calibration, labels),

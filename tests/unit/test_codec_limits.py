@@ -173,7 +173,7 @@ def test_a_codec_that_has_no_picture_at_all(tmp_path, two_pictures):
     scripts_succeed(two_pictures, tmp_path, tmp_path / "ours", results)
     assert list((results / "comparisons").iterdir()) == []
     text = (results / "report.html").read_text(encoding="utf-8")
-    assert "Pictures at about the same size" not in text
+    assert "Images at about the same file size" not in text
     assert "f8-s1 lacks small.png; wide.png at 1 of its 1 points" in (
         results / "summary.txt"
     ).read_text(encoding="utf-8")
@@ -389,5 +389,5 @@ def test_the_report_counts_the_images_of_the_model(tmp_path):
         ms_ssim_rgb_db=10.0, bpp_payload=None, n_images=lambda t: t["n_images"].astype("Int64")
     )
     sentences = summary_sentences(rd, bd_table(rd))
-    start = "On 1 images (t), Ballé 2017, 8 filters cannot be compared with JPEG 4:2:0"
+    start = "On 1 image (t), Ballé 2017, 8 filters cannot be compared with JPEG 4:2:0"
     assert f"{start}: means over other images." in sentences

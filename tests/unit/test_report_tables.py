@@ -1,5 +1,7 @@
 """What a person reads of the tables: few columns, rounded, codecs by their names."""
 
+import json
+
 import pandas as pd
 from balle2017.results import report
 from balle2017.results.aggregation import bd_per_image, bd_table
@@ -79,9 +81,31 @@ def test_images_have_a_column_for_each_model():
     assert set(shown["Ballé 2017, 8 filters, seed 2"]) == {"-25.0 %"}
 
 
-def test_sentences_name_rates_first_and_then_where():
-    first, *_ = report.summary_sentences(RD, bd_table(RD))
-    assert first == (
-        "On 2 images (t), Ballé 2017, 8 filters needs 50.0 % fewer bits than JPEG 4:2:0, "
-        "at equal PSNR (31.3 to 39.7 dB)."
+def test_a_sentence_names_the_rate_and_where_it_holds():
+    seeds, adaptive = report.summary_sentences(RD, bd_table(RD))
+    assert seeds == (
+        "On 2 images (t), Ballé 2017, 8 filters, 2 seeds needs 37.5 % fewer bits than JPEG 4:2:0 "
+        "(seeds: -50.0 to -25.0 %) at equal PSNR (31.3 to 39.7 dB)."
     )
+    assert adaptive == (
+        "On 2 images (t), Ballé 2017, 8 filters, adaptive coder needs 60.0 % fewer bits than "
+        "JPEG 4:2:0 at equal PSNR (31.3 to 39.7 dB)."
+    )
+
+
+def test_a_sentence_lists_several_codecs_from_the_most_saved_to_the_least():
+    rd = table(curve("jpeg", 2), curve("webp", 0.8), curve("balle2017", 1, 8, 1))
+    (sentence,) = report.summary_sentences(rd, bd_table(rd))
+    assert sentence == (
+        "On 2 images (t) at equal PSNR (31.3 to 39.7 dB), Ballé 2017, 8 filters needs "
+        "50.0 % fewer bits than JPEG 4:2:0; 25.0 % more than WebP."
+    )
+
+
+def test_bands_leave_the_axes_as_they_are():
+    """An area has a scale of its own, which begins at zero."""
+    spec = json.JSONDecoder().raw_decode(report.chart_html(RD, None).split("spec = ")[1])[0]
+    for panel in spec["hconcat"]:
+        scales = [json.dumps(layer["encoding"]["y"]["scale"]) for layer in panel["layer"]]
+        assert len(scales) == 3
+        assert len(set(scales)) == 1

@@ -1,4 +1,4 @@
-"""The report: one HTML file with everything a reader asks first, which opens offline."""
+"""The report: one HTML file that opens offline, with the results and how they came about."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ from PIL import Image
 from balle2017.results.comparison import Comparison
 from balle2017.results.conventional import WEBP_MAX_SIDE
 from balle2017.results.plotting import rate_limit
-from balle2017.results.seeds import band, lines
+from balle2017.results.seeds import band, lines, without_seed
 from balle2017.results.style import AXES, curve_label, curve_styles
 from balle2017.results.tables import count_text, curve_names, is_model, lacking_texts
 
@@ -46,7 +46,8 @@ def summary_sentences(
     """Return the result in words: a sentence for each model, one for each comparison
     that cannot be made, and one for each curve that lacks images.
 
-    Of the curves of others they name those that the figure shows.
+    The same models trained from several seeds share a sentence. Of the curves of others, the
+    sentences name those that the figure shows.
 
     Args:
         rd: the table rd.csv.
@@ -58,23 +59,35 @@ def summary_sentences(
     sentences = []
     ours = bd[(bd["metric"] == "psnr_rgb") & bd["codec"].map(is_model).astype(bool)]
     # A table without rows has no booleans.
-    ours = ours[~ours["anchor"].map(is_model).astype(bool)].sort_values("bd_rate_percent")
+    ours = ours[~ours["anchor"].map(is_model).astype(bool)]
     if published is not None:
         ours = ours[~ours["anchor"].isin(published.loc[published["drawn"] == 0, "curve"])]
-    for (testset, codec), rows in ours.groupby(["testset", "codec"]):
-        known = rows.dropna(subset=["bd_rate_percent"])
-        amounts = [
-            f"{abs(row.bd_rate_percent):.1f} % {'fewer' if row.bd_rate_percent < 0 else 'more'} "
-            f"bits than {labels[row.anchor]}"
-            for row in known.itertuples()
-        ]
-        count = count_text(rd[(rd["testset"] == testset) & (names == codec)])
-        start = f"On {count} images ({testset}), {curve_label(codec)}"
+    ours = ours.assign(models=ours["codec"].map(without_seed))
+    for (testset, models), rows in ours.groupby(["testset", "models"]):
+        codecs = rows["codec"].unique()
+        seeds = len(codecs)
+        name = curve_label(models, seeds) if seeds > 1 else curve_label(codecs[0])
+        where = _images_text(rd[(rd["testset"] == testset) & names.isin(codecs)])
+        known = rows.groupby("anchor").filter(lambda frame: frame["bd_rate_percent"].notna().all())
+        means = known.groupby("anchor")["bd_rate_percent"].mean().sort_values()
+        amounts = []
+        for anchor, mean in means.items():
+            bits = "" if amounts else "bits "
+            amount = f"{abs(mean):.1f} % {'fewer' if mean < 0 else 'more'} {bits}than"
+            amounts.append(f"{amount} {labels[anchor]}")
+            if seeds > 1:
+                range_ = known.loc[known["anchor"] == anchor, "bd_rate_percent"]
+                amounts[-1] += f" (seeds: {range_.min():+.1f} to {range_.max():+.1f} %)"
         if amounts:
             span = f"{known['overlap_low'].min():.1f} to {known['overlap_high'].max():.1f} dB"
-            sentences.append(f"{start} needs {'; '.join(amounts)}, at equal PSNR ({span}).")
+            at = f"at equal PSNR ({span})"
+            if len(amounts) == 1:
+                sentences.append(f"{where}, {name} needs {amounts[0]} {at}.")
+            else:
+                sentences.append(f"{where} {at}, {name} needs {'; '.join(amounts)}.")
         sentences += [
-            f"{start} cannot be compared with {labels[row.anchor]}: {row.reason}."
+            f"{where}, {curve_label(row.codec)} cannot be compared with {labels[row.anchor]}: "
+            f"{row.reason}."
             for row in rows[rows["bd_rate_percent"].isna()].itertuples()
         ]
     sentences += [
@@ -84,10 +97,16 @@ def summary_sentences(
     return sentences
 
 
+def _images_text(rows: pd.DataFrame) -> str:
+    """Return on how many images of which test set the rows of a curve are."""
+    count = count_text(rows)
+    return f"On {count} image{'' if count == '1' else 's'} ({rows['testset'].iloc[0]})"
+
+
 def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
     """Return the interactive rate-distortion chart as a piece of HTML with its scripts.
 
-    Hovering a point shows its numbers; a click on the legend shows that curve alone.
+    Hovering over a point shows its numbers. A click on the legend shows that curve alone.
     """
     drawn = {curve_label(line.name, len(line.seeds)): line for line in lines(rd)}
     styles = curve_styles(line.name for line in drawn.values())
@@ -109,7 +128,7 @@ def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
     legend = alt.selection_point(fields=["curve"], bind="legend")
     # One legend for colours and dashes.
     legend_look = alt.Legend(
-        title="click: this curve alone; shift-click: one more",
+        title="Click to show one curve, shift-click to add",
         labelLimit=300,
         titleLimit=300,
         symbolType="stroke",
@@ -123,9 +142,12 @@ def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
         if visible.empty:
             continue
         domain = [float(np.floor(visible.min() - 1)), float(np.ceil(visible.max() + 1))]
+        # The bands need the same scales: an area's own would begin at zero.
+        rate = alt.X("bpp:Q", title="bits per pixel", scale=alt.Scale(domain=[0, limit]))
+        quality = alt.Scale(domain=domain, zero=False)
         base = alt.Chart(table).encode(
-            x=alt.X("bpp:Q", title="bits per pixel", scale=alt.Scale(domain=[0, limit])),
-            y=alt.Y(f"{metric}:Q", title=title, scale=alt.Scale(domain=domain)),
+            x=rate,
+            y=alt.Y(f"{metric}:Q", title=title, scale=quality),
             color=alt.Color(
                 "curve:N",
                 scale=alt.Scale(domain=list(colours), range=list(colours.values())),
@@ -153,7 +175,7 @@ def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
         ranges = [
             alt.Chart(pd.DataFrame(edges._asdict()).assign(curve=label))
             .mark_area(clip=True, opacity=0.25, color=colours[label])
-            .encode(x="bpp:Q", y="low:Q", y2="high:Q")
+            .encode(x=rate, y=alt.Y("low:Q", title=title, scale=quality), y2="high:Q")
             for label, line in drawn.items()
             if line.seeds and (edges := band(line.seeds, metric)) is not None
         ]
@@ -171,7 +193,7 @@ def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
 
 
 def _data_uri(pixels: np.ndarray) -> str:
-    """Return a picture, unaltered, as the address of itself."""
+    """Return an image as a data URI, without loss."""
     buffer = io.BytesIO()
     kind = "png" if max(pixels.shape) > WEBP_MAX_SIDE else "webp"
     Image.fromarray(pixels).save(buffer, kind, lossless=True)
@@ -179,7 +201,7 @@ def _data_uri(pixels: np.ndarray) -> str:
 
 
 def comparison_data(comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
-    """Return what the slider shows: for each image its versions, with captions."""
+    """Return what the slider shows: the versions of each image, with captions."""
     data = []
     for comparison in comparisons:
         original = comparison.original
@@ -196,7 +218,7 @@ def comparison_data(comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
 
 
 def inline_svg(path: Path) -> str:
-    """Return a figure without the lines that only a file of its own needs."""
+    """Return an SVG figure without the lines that only a separate file needs."""
     text = path.read_text(encoding="utf-8")
     return text[text.index("<svg") :]
 
@@ -221,16 +243,16 @@ def _numbers(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]]) -> pd.
 
 
 def points_table(rd: pd.DataFrame) -> pd.DataFrame:
-    """Return what a person reads of rd.csv: a row for each point of each curve."""
+    """Return the report's view of rd.csv: a row for each point of each curve."""
     columns = {
         "testset": ("test set", "{}"),
         "label": ("codec", "{}"),
         "point": ("lambda or quality", "{:g}"),
         "bpp": ("bits per pixel", "{:.3f}"),
-        "psnr_rgb": ("PSNR, dB", "{:.2f}"),
+        "psnr_rgb": ("PSNR (dB)", "{:.2f}"),
         "ms_ssim_rgb": ("MS-SSIM", "{:.4f}"),
-        "encode_s": ("encode, s", "{:.2f}"),
-        "decode_s": ("decode, s", "{:.2f}"),
+        "encode_s": ("encode (s)", "{:.2f}"),
+        "decode_s": ("decode (s)", "{:.2f}"),
     }
     if rd["testset"].nunique() == 1:
         del columns["testset"]
@@ -238,7 +260,7 @@ def points_table(rd: pd.DataFrame) -> pd.DataFrame:
 
 
 def deltas_table(bd: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
-    """Return what a person reads of bd_rate.csv: each model against each other codec.
+    """Return the report's view of bd_rate.csv: each model against each other codec.
 
     Args:
         bd: bd_rate.csv, perhaps followed by bd_rate_published.csv.
@@ -264,7 +286,7 @@ def deltas_table(bd: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
 
 
 def seeds_table(seeds: pd.DataFrame) -> pd.DataFrame:
-    """Return what a person reads of seeds.csv: mean, and lowest to highest."""
+    """Return the report's view of seeds.csv: mean, lowest and highest."""
     columns = {
         "curve": ("curve", "{}"),
         "point": ("lambda", "{:g}"),
@@ -272,7 +294,7 @@ def seeds_table(seeds: pd.DataFrame) -> pd.DataFrame:
         "bpp_mean": ("bits per pixel", "{:.4f}"),
         "bpp_low": ("from", "{:.4f}"),
         "bpp_high": ("to", "{:.4f}"),
-        "psnr_rgb_mean": ("PSNR, dB", "{:.2f}"),
+        "psnr_rgb_mean": ("PSNR (dB)", "{:.2f}"),
         "psnr_rgb_low": ("from ", "{:.2f}"),
         "psnr_rgb_high": ("to ", "{:.2f}"),
     }
@@ -280,7 +302,7 @@ def seeds_table(seeds: pd.DataFrame) -> pd.DataFrame:
 
 
 def bd_seeds_table(bd: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
-    """Return what a person reads of bd_rate_seeds.csv, at equal PSNR.
+    """Return the report's view of bd_rate_seeds.csv, at equal PSNR.
 
     Args:
         bd: as `bd_seeds` returns it.
@@ -300,7 +322,7 @@ def bd_seeds_table(bd: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
 
 
 def calibration_table(calibration: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
-    """Return what a person reads of calibration.csv.
+    """Return the report's view of calibration.csv.
 
     Args:
         calibration: the table.
@@ -317,13 +339,13 @@ def calibration_table(calibration: pd.DataFrame, labels: Mapping[str, str]) -> p
         "metric": ("measure", "{}"),
         "points": ("points", "{}"),
         "mean_difference_db": ("mean difference", "{:+.2f} dB"),
-        "largest_difference_db": ("largest", "{:+.2f} dB"),
+        "largest_difference_db": ("largest difference", "{:+.2f} dB"),
     }
     return _numbers(named, columns)
 
 
 def images_table(bd: pd.DataFrame) -> pd.DataFrame:
-    """Return what a person reads of bd_rate_per_image.csv: models against JPEG, at equal PSNR."""
+    """Return the report's view of bd_rate_per_image.csv: models against JPEG, at equal PSNR."""
     ours = bd[(bd["metric"] == "psnr_rgb") & bd["codec"].map(is_model).astype(bool)]
     wide = ours.pivot(index="image", columns="codec", values="bd_rate_percent").reset_index()
     columns = {"image": ("image", "{}")}
