@@ -1,4 +1,4 @@
-"""How training went: loss, rate and distortion over the steps, for every model."""
+"""The training curves: loss, rate and PSNR over the steps, for every model."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from balle2017.errors import InputError
-from balle2017.results.style import drawing, line_style, save_figure
+from balle2017.results.style import add_legend, drawing, line_style, save_figure
 from balle2017.results.tables import read_frame
 
 _COLUMNS = ["step", "loss", "bpp", "val_loss", "val_bpp", "val_psnr"]
 _PANELS = {
-    "loss": "Loss relative to its last value",
+    "loss": "Loss / last validation loss",
     "bpp": "Rate (bits per pixel)",
     "psnr": "PSNR (dB)",
 }
@@ -41,7 +41,7 @@ def _largest(histories: dict[str, pd.DataFrame]) -> float:
 
 @drawing
 def plot_training(histories: dict[str, pd.DataFrame], out: Path) -> None:
-    """Draw validation (solid) and training (thin); write training_curves.png and .svg.
+    """Draw validation (thick) and training (thin); write training_curves.png and .svg.
 
     Args:
         histories: the content of history.csv by model.
@@ -76,6 +76,6 @@ def plot_training(histories: dict[str, pd.DataFrame], out: Path) -> None:
         axis.set_xlabel("Training step")
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
-    axes[0].legend(title="lambda, filters, seed")
-    figure.suptitle("Validation with rounded latents; thin: as training sees its patches")
+    add_legend(figure, *axes[0].get_legend_handles_labels())
+    figure.suptitle("Thick: validation, rounded latents. Thin: training, quantized as in training.")
     save_figure(figure, out / "training_curves")
