@@ -70,7 +70,7 @@ def summary_sentences(
         where = _images_text(rd[(rd["testset"] == testset) & names.isin(codecs)])
         known = rows.groupby("anchor").filter(lambda frame: frame["bd_rate_percent"].notna().all())
         means = known.groupby("anchor")["bd_rate_percent"].mean().sort_values()
-        amounts = []
+        amounts: list[str] = []
         for anchor, mean in means.items():
             bits = "" if amounts else "bits "
             amount = f"{abs(mean):.1f} % {'fewer' if mean < 0 else 'more'} {bits}than"
