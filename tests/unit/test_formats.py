@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import simplejpeg
 from balle2017.data.images import decode_image, read_size
-from balle2017.data.reasons import Reason
+from balle2017.data.reasons import BadImageError, Reason
 from helpers import make_picture
 from odd_pictures import assert_shows, chunk, exif, pack, png, refusal, samples, shown, turned
 from PIL import Image
@@ -115,6 +115,18 @@ def test_a_png_of_an_unknown_kind_is_refused():
     assert refusal(png(samples(8, 3), 8, 2, [chunk(b"CgBI", b"")])) == Reason.UNREAD_KIND
 
 
+def test_a_png_with_two_headers_or_no_palette_is_damaged():
+    again = chunk(b"IHDR", struct.pack(">IIBBBBB", 13, 3, 8, 2, 0, 0, 0))
+    assert refusal(png(samples(8, 3), 8, 2, [again])) == Reason.DAMAGED_IMAGE
+    assert refusal(png(samples(8, 1), 8, 3)) == Reason.DAMAGED_IMAGE
+
+
+def test_the_reason_for_an_impossible_header_is_the_same_each_time():
+    data = png(samples(8, 3), 4, 2)
+    with pytest.raises(BadImageError, match=r"^damaged image: the header has values that are not"):
+        decode_image(data)
+
+
 # PNM
 
 
@@ -161,6 +173,33 @@ def test_an_alpha_of_a_bmp_that_is_nought_everywhere_is_none(alpha):
     data = b"BM" + struct.pack("<IHHI", 14 + len(body), 0, 0, 14 + 108) + body
     opaque = None if alpha == "none" else band[..., 0].astype(int)
     assert_shows(data, shown(rgb.astype(float), 255, opaque))
+
+
+def bmp(pixels: bytes, bits: int, palette: bytes, masks: bytes = b"") -> bytes:
+    """Return a BMP of 24x16 pixels with four bytes for each colour of its palette."""
+    compression = 3 if masks else 0
+    colours = len(palette) // 4
+    header = struct.pack("<IiiHHIIiiII", 40, 24, 16, 1, bits, compression, 0, 0, 0, colours, 0)
+    start = 14 + len(header + masks + palette)
+    body = header + masks + palette + pixels
+    return b"BM" + struct.pack("<IHHI", 14 + len(body), 0, 0, start) + body
+
+
+def test_a_bmp_of_more_bits_than_its_greys_need_is_refused():
+    black_and_white = bytes(4) + b"\xff\xff\xff\0"
+    values = samples(1, 1, 16, 24)
+    rows = pack(values[::-1], 1) + bytes(1)
+    lines = b"".join(rows[at : at + 3] + b"\0" for at in range(0, 48, 3))
+    assert_shows(bmp(lines, 1, black_and_white), shown(values, 1))
+    assert refusal(bmp(values.astype(np.uint8).tobytes(), 8, black_and_white)) == Reason.UNREAD_KIND
+    dark = bytes(level for level in range(16) for _ in range(4))
+    assert refusal(bmp(bytes(192), 4, dark)) == Reason.UNREAD_KIND
+
+
+def test_a_bmp_that_pillow_does_not_know_is_not_called_damaged():
+    masks = struct.pack("<3I", 0x3FF00000, 0xFFC00, 0x3FF)
+    assert refusal(bmp(bytes(4 * 16 * 24), 32, b"", masks)) == Reason.UNREAD_KIND
+    assert refusal(bmp(bytes(6 * 16), 2, bytes(16))) == Reason.UNREAD_KIND
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from balle2017.data import formats, limits
+from balle2017.data import formats, formats_jpeg, limits
 from balle2017.data.images import decode_image, read_size
 from balle2017.data.reasons import BadImageError, Reason
 from balle2017.errors import WorkError
@@ -59,7 +59,7 @@ def test_a_jpeg_of_thousands_of_scans_is_refused_by_its_header():
     scan = data[at:-2]
     with pytest.raises(BadImageError, match="decoding limits: more than 100 scans"):
         read_size(data[:at] + scan * 3000 + b"\xff\xd9")
-    assert 1 < data.count(b"\xff\xda") <= formats.MAX_SCANS
+    assert 1 < data.count(b"\xff\xda") <= formats_jpeg.MAX_SCANS
 
 
 def test_a_profile_that_unpacks_to_very_much_is_refused():

@@ -1,4 +1,4 @@
-"""Read the formats whose headers say what decoding will cost: JPEG, PNG and PNM."""
+"""Read PNG and PNM, whose headers say what decoding will cost."""
 
 import io
 import re
@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import simplejpeg
 from PIL import Image
 
 from balle2017.data.colour import (
@@ -20,9 +19,6 @@ from balle2017.data.colour import (
     to_eight_bits,
 )
 from balle2017.data.reasons import BadImageError, Reason, refuse
-
-#: Scans of a JPEG that are decoded; usual encoders write ten. The time grows with them.
-MAX_SCANS = 100
 
 #: Bytes of an ICC profile in a PNG, unpacked; those of printers have 3 MB.
 MAX_PROFILE = 16 * 1024 * 1024
@@ -74,147 +70,6 @@ def exif_orientation(exif: bytes) -> int:
     return 1
 
 
-# JPEG
-
-_END = b"\xff\xd9"
-
-#: A marker that can end coded data.
-_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
-
-
-def open_jpeg(data: bytes) -> Header:
-    """Read the header of a JPEG.
-
-    Raises:
-        BadImageError: it is damaged, of a kind that is not decoded, or has too many scans.
-    """
-    frame, sequential, orientation, start = b"", False, None, None
-    profile: dict[int, bytes] = {}
-    jfif = adobe = 0
-    for marker, body, end in _segments(data):
-        if marker == 0xE0 and body.startswith(b"JFIF\0"):
-            jfif = end - len(body)
-        elif marker == 0xE1 and body.startswith(b"Exif\0") and orientation is None:
-            orientation = exif_orientation(body)
-        elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
-            profile[body[12]] = body[14:]
-        elif marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
-            adobe = end - len(body)
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            frame, sequential = body, marker in (0xC0, 0xC1)
-        elif marker == 0xDA:
-            start = end
-            break
-    if start is None or len(frame) < 6:
-        raise refuse(Reason.TRUNCATED, problem="the JPEG ends before its pixels")
-    bits, height, width, bands = struct.unpack_from(">BHHB", frame)
-    kinds = {1: ("L", "GRAY"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK")}
-    if bits != 8 or bands not in kinds:
-        raise refuse(Reason.UNREAD_KIND, kind=f"JPEG with {bands} samples of {bits} bits")
-    if not width or not height:
-        raise refuse(Reason.DAMAGED_IMAGE, problem="JPEG without a size")
-    # In coded data FF is never followed by DA; what follows the picture may hold anything.
-    if data.count(b"\xff\xda", start) >= MAX_SCANS and _scans(data, start)[0] > MAX_SCANS:
-        raise refuse(Reason.OVER_LIMITS, limit=f"{MAX_SCANS} scans")
-    mode, space = kinds[bands]
-    data = _with_known_codes(data, jfif, adobe, bands)
-
-    def load() -> Samples:
-        try:
-            pixels = simplejpeg.decode_jpeg(data, space, strict=True)
-        except ValueError as error:
-            text = str(error)
-            if "subsampling" in text:
-                pixels = _unusual_jpeg(data, start, sequential)
-            else:
-                early = "premature end" in text.lower()
-                reason = Reason.TRUNCATED if early else Reason.DAMAGED_IMAGE
-                raise refuse(reason, problem=text) from None
-        if mode == "CMYK":
-            # As Adobe's programs, and whoever followed them, write it.
-            pixels = 255 - pixels
-        joined = b"".join(profile[number] for number in sorted(profile)) or None
-        return Samples(pixels, mode, mode, profile=joined)
-
-    return Header(width, height, load, orientation or 1)
-
-
-def _with_known_codes(data: bytes, jfif: int, adobe: int, bands: int) -> bytes:
-    """Return a JPEG without the codes of which libjpeg warns but which say nothing of damage.
-
-    Args:
-        data: the JPEG.
-        jfif: where the content of its JFIF segment begins; 0 if it has none.
-        adobe: the same of the segment of Adobe.
-        bands: of a pixel.
-    """
-    changes = {}
-    if jfif and data[jfif + 5 : jfif + 6] != b"\1":
-        changes[jfif + 5] = 1  # the revision
-    usual = {3: (0, 1), 4: (0, 2)}.get(bands)
-    if adobe and usual is not None and data[adobe + 11] not in usual:
-        changes[adobe + 11] = usual[1]  # what libjpeg takes an unknown colour transform for
-    if not changes:
-        return data
-    changed = bytearray(data)
-    for at, value in changes.items():
-        changed[at] = value
-    return bytes(changed)
-
-
-def _unusual_jpeg(data: bytes, start: int, sequential: bool) -> np.ndarray:
-    """Decode a JPEG with a subsampling that simplejpeg lacks; of CMYK return the inverse.
-
-    Pillow does not tell what libjpeg warns of. Of a picture in one scan, however, the pixels
-    depend on what is put after its data only if these are incomplete.
-    """
-    scans, end = _scans(data, start)
-    if end is None:
-        raise refuse(Reason.TRUNCATED, problem="the JPEG has no end")
-    if not sequential or scans > 1:
-        raise refuse(Reason.UNREAD_KIND, kind="JPEG of several scans with this subsampling")
-    # Pillow would stumble over odd EXIF data, which is not needed any more.
-    data = data[:end].replace(b"Exif\0", b"none\0")
-    pixels, other = (_decode_with_pillow(data + tail) for tail in (_END, b"\x5a" * 4096 + _END))
-    if not np.array_equal(pixels, other):
-        raise refuse(Reason.TRUNCATED, problem="the JPEG's data end before its pixels")
-    return pixels
-
-
-def _decode_with_pillow(data: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-        pixels = np.atleast_3d(np.asarray(image))
-        return 255 - pixels if image.mode == "CMYK" else pixels
-
-
-def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Yield marker, content and end of each segment before the coded data."""
-    at = 2
-    while True:
-        at = data.find(b"\xff", at)
-        if at < 0 or at + 4 > len(data):
-            return
-        marker = data[at + 1]
-        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:
-            at += 1 if marker == 0xFF else 2  # filling, or a marker without content
-            continue
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        yield marker, data[at + 4 : end], end
-        at = end
-
-
-def _scans(data: bytes, at: int) -> tuple[int, int | None]:
-    """Count the scans of a JPEG whose first begins at `at`, and find its end marker."""
-    scans = 1
-    while (found := _MARKER.search(data, at)) is not None:
-        marker, at = data[found.start() + 1], found.end()
-        if marker == 0xD9:
-            return scans, found.start()
-        scans += marker == 0xDA
-        at += int.from_bytes(data[at : at + 2], "big")
-    return scans, None
-
-
 # PNG
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -241,6 +96,8 @@ def open_png(data: bytes) -> Header:
     try:
         for name, chunk, sound in _chunks(data):
             critical = name[:1].isupper()
+            if name == b"IHDR" and len(kept) > 1:
+                raise refuse(Reason.DAMAGED_IMAGE, problem="PNG with two headers")
             # A wrong checksum elsewhere costs metadata, but here pixels.
             if not sound and (critical or name == b"tRNS"):
                 raise refuse(
@@ -331,7 +188,9 @@ def _png_samples(data: bytes, bits: int, colours: int, parts: dict[bytes, bytes]
     if parts[b"IHDR"][12] or not pixels[-1].any():
         _check_length(data, parts[b"IHDR"])
     if kind == "P":
-        return _from_palette(pixels[:, :, 0], parts.get(b"PLTE", b""), key or b"")
+        if len(parts.get(b"PLTE", b"")) < 3:
+            raise refuse(Reason.DAMAGED_IMAGE, problem="PNG without a palette")
+        return _from_palette(pixels[:, :, 0], parts[b"PLTE"], key or b"")
     maximum = 65535 if bits == 16 else 255
     if bands in (2, 4):
         return Samples(pixels[..., :-1], mode, kind, maximum, alpha=pixels[..., -1])

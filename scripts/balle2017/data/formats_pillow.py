@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageFile, TiffImagePlugin
 
 from balle2017.data.colour import Samples, Space, coded_space
 from balle2017.data.formats import Header, exif_orientation, join_halves
@@ -69,10 +69,17 @@ def open_with_pillow(data: bytes, name: str) -> Header:
         maximum, has_alpha, profile = _read_jp2(data, image.mode)
     elif name == "BMP":
         profile = _bmp_profile(data)
+        if image.mode in ("1", "L") and (image.mode, data[28]) not in (("1", 1), ("L", 8)):
+            # Pillow would read samples of as many bits as the greys of the palette need.
+            raise _unsupported(f"BMP of {data[28]} bits with a palette of few greys")
+    covered = _first_frame(image, data)
 
     def load() -> Samples:
         image.load()
         samples = _samples(image)
+        if covered is not None and samples.alpha is None:
+            samples.alpha = np.zeros(samples.pixels.shape[:2], np.uint8)
+            samples.alpha[covered] = 255
         if name == "BMP" and samples.alpha is not None and not samples.alpha.any():
             # Many programs leave the fourth byte at 0.
             samples.alpha = None
@@ -241,6 +248,30 @@ def _tiff_palette(colormap: tuple[int, ...]) -> np.ndarray:
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(scaled)] = scaled[:256]
     return palette
+
+
+# The first frames of animations
+
+
+def _first_frame(image: ImageFile.ImageFile, data: bytes) -> tuple[slice, slice] | None:
+    """Return the rows and columns that an animation's first frame covers; None: all.
+
+    Nothing is shown elsewhere, where Pillow has the first colour or black.
+    """
+    width, height = image.size
+    left, top, right, bottom = 0, 0, width, height
+    if image.format == "GIF":
+        left, top, right, bottom = image.tile[0].extents or (0, 0, width, height)
+    elif image.format == "WEBP" and data[12:16] == b"VP8X" and data[20] & 2:
+        frame = data.find(b"ANMF", 30) + 8
+        left, top, *size = (
+            int.from_bytes(data[frame + at : frame + at + 3], "little") for at in (0, 3, 6, 9)
+        )
+        left, top = 2 * left, 2 * top
+        right, bottom = left + size[0] + 1, top + size[1] + 1
+    if (left, top, right, bottom) == (0, 0, width, height):
+        return None
+    return slice(top, bottom), slice(left, right)
 
 
 # Boxes of JPEG 2000 and AVIF, and BMP

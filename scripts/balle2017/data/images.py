@@ -10,7 +10,8 @@ import numpy as np
 
 from balle2017.data import kinds
 from balle2017.data.colour import to_srgb
-from balle2017.data.formats import Header, open_jpeg, open_png, open_pnm
+from balle2017.data.formats import Header, open_png, open_pnm
+from balle2017.data.formats_jpeg import open_jpeg
 from balle2017.data.formats_pillow import pillow_format
 from balle2017.data.limits import as_bad_image, open_limited
 from balle2017.data.reasons import BadImageError, Reason, Refusal, refuse

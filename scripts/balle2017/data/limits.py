@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from PIL import UnidentifiedImageError
 
 from balle2017.data.colour import Samples, to_srgb
 from balle2017.data.formats import Header
@@ -197,9 +198,13 @@ def as_bad_image(error: Exception) -> BadImageError:
         return error
     if isinstance(error, MemoryError):
         return refuse(Reason.OVER_LIMITS, limit="the memory of this machine")
-    text = str(error).strip() or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):  # its text has an address
+        return refuse(Reason.DAMAGED_IMAGE, problem="the header has values that are not allowed")
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if "unsupported" in text.lower():
+        return refuse(Reason.UNREAD_KIND, kind=text)
     reason = Reason.TRUNCATED if "truncated" in text.lower() else Reason.DAMAGED_IMAGE
-    return refuse(reason, problem=text.splitlines()[0])
+    return refuse(reason, problem=text)
 
 
 def _serve(questions: BinaryIO, answers: BinaryIO) -> None:
