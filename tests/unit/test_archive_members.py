@@ -77,6 +77,12 @@ def test_a_text_that_begins_like_an_archive_is_a_text(tmp_path, text):
         (b"7z\xbc\xaf\x27\x1c", "7z"),
         (b"Rar!\x1a\x07\x01\x00", "RAR"),
         (b"\x1f\x9d\x90", "compress"),
+        (lzma.compress(b"picture", lzma.FORMAT_ALONE), "lzma without xz"),
+        (b"\x89LZO\0\r\n\x1a\n", "lzop"),
+        (b"MSCF\0\0\0\0", "CAB"),
+        (b"070701", "cpio"),
+        (b"!<arch>\n", "ar"),
+        (b"PK\x07\x08PK\x03\x04", "zip in several parts"),
     ],
 )
 def test_archives_of_other_kinds_are_named(tmp_path, head, name):
@@ -125,6 +131,15 @@ def test_a_zip_that_lacks_bytes_in_its_middle_is_named(tmp_path):
         extracted(tmp_path, cut)
     rows = extracted(tmp_path, tar_bytes({"in.zip": cut, "ok.png": png(9)}), max_rejected=1)
     assert rows["in.zip"]["reason"].startswith("damaged archive: bytes are missing")
+
+
+def test_zips_that_were_joined_are_named(tmp_path):
+    # The directory of the last one is the only one that is found.
+    joined = zip_bytes({"9.png": png(9)}) + zip_bytes(PICTURES)
+    with pytest.raises(InputError, match=r"archive\.bin is damaged .* as zips that were joined do"):
+        extracted(tmp_path, joined)
+    rows = extracted(tmp_path, tar_bytes({"in.zip": joined, "ok.png": png(9)}), max_rejected=1)
+    assert rows["in.zip"]["code"] == "damaged_archive"
 
 
 def archives() -> dict[str, bytes]:

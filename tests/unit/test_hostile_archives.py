@@ -311,6 +311,8 @@ def test_a_folder_that_may_not_be_read_has_a_row(extract, monkeypatch, picture_f
         ("{}.heic", bytes(4) + b"ftypheic" + bytes(99), "20 picture format not supported"),
         ("{}.jpg", b"<html>", "20 not an image, though named like one"),
         ("{}.dng", b"MM\0*" + bytes(99), "20 picture format not supported"),
+        ("{}", bytes(128) + b"DICM" + bytes(99), "20 picture format not supported"),
+        ("{}", b"SIMPLE  =                    T" + bytes(99), "20 picture format not supported"),
     ],
 )
 def test_pictures_of_formats_that_are_not_read_count_as_rejected(

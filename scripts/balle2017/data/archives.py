@@ -40,6 +40,22 @@ _UNREAD_ARCHIVES = {
     b"\x1f\x9d": "compress (.Z)",
     b"\x04\x22\x4d\x18": "LZ4",
     b"LZIP\x01": "lzip",
+    # With dictionaries of 8, 16, 32 and 64 MB, as xz and its ancestor make them.
+    b"\x5d\0\0\x80\0": "lzma without xz",
+    b"\x5d\0\0\0\1": "lzma without xz",
+    b"\x5d\0\0\0\2": "lzma without xz",
+    b"\x5d\0\0\0\4": "lzma without xz",
+    b"\x89LZO\0": "lzop",
+    b"MSCF\0\0\0\0": "CAB",
+    b"070701": "cpio",
+    b"070702": "cpio",
+    b"070707": "cpio",
+    b"!<arch>\n": "ar",
+    b"xar!\0": "xar",
+    b"MSWIM\0\0\0": "WIM",
+    b"hsqs": "squashfs",
+    b"PK\x07\x08": "zip in several parts",
+    b"PK\x30\x30PK": "zip in several parts",
 }
 
 # Methods of zip that zipfile reads.
@@ -306,9 +322,16 @@ class _Walker:
     def zip_file(self, file: IO[bytes], prefix: str, depth: int) -> Iterator[Member]:
         """Hand over the members of a zip that can be sought in."""
         with zipfile.ZipFile(file) as archive:
-            if min((info.header_offset for info in archive.infolist()), default=0) < 0:
+            first = min((info.header_offset for info in archive.infolist()), default=0)
+            if first < 0:
                 # zipfile counts from the directory backwards, and so may the archive's maker.
                 raise zipfile.BadZipFile("bytes are missing before its directory")
+            file.seek(0)
+            if first > 0 and file.read(4) == b"PK\x03\x04":
+                raise zipfile.BadZipFile(
+                    "it begins with files that its directory does not list, as zips that were "
+                    "joined do; take them apart"
+                )
             for info in archive.infolist():
                 if info.is_dir():
                     continue

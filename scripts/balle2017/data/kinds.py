@@ -16,7 +16,7 @@ HEAD_BYTES = 4096
 #: Ends of the names of pictures that can be decoded.
 EXTENSIONS = frozenset(
     ".avif .avifs .apng .bmp .dib .gif .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx "
-    ".pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
+    ".mpo .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
 )
 
 #: Of raw files of cameras. Many begin as TIFF does, with a small preview.
@@ -29,9 +29,9 @@ _CAMERAS = frozenset(
 #: Of other pictures that are not decoded: those of telephones, of painting programs and of
 #: displays, drawings, and what never became usual.
 _OTHERS = frozenset(
-    ".bpg .cin .cur .dds .dpx .exr .ff .flif .hdp .hdr .heic .heics .heif .heifs .hif .icns .ico "
-    ".jls .jng .jph .jxl .jxr .jxs .mng .pam .pcx .pfm .psb .psd .qoi .ras .rgb .rgba .rgbe .sgi "
-    ".svg .svgz .tga .wdp .xbm .xcf .xpm".split()
+    ".bpg .cin .cur .dcm .dds .dicom .dpx .exr .ff .fits .flif .fts .hdp .hdr .heic .heics .heif "
+    ".heifs .hif .icns .ico .jls .jng .jph .jxl .jxr .jxs .mng .pam .pcx .pfm .psb .psd "
+    ".qoi .ras .rgb .rgba .rgbe .sgi .svg .svgz .tga .wdp .xbm .xcf .xpm".split()
 )
 
 #: Formats that are decoded, and how they begin.
@@ -69,6 +69,12 @@ _NOT_READ = {
     "QOI": rb"qoif",
     "BPG": rb"BPG\xfb",
     "FLIF": rb"FLIF",
+    "DICOM": rb".{128}DICM",
+    "FITS": rb"SIMPLE  = ",
+    "farbfeld": rb"farbfeld",
+    "ILBM": rb"FORM.{4}(?:ILBM|PBM )",
+    "JBIG2": rb"\x97JB2\r\n\x1a\n",
+    "KTX": rb"\xabKTX [12][01]\xbb\r\n\x1a\n",
     "PAM": rb"P7\s",
     "PFM": rb"P[fF]\s+\d+\s",
     "DPX": rb"SDPX|XPDS",
