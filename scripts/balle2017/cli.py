@@ -15,9 +15,8 @@ from balle2017.files import printable
 # the environment gets a sentence here, before another import fails.
 if importlib.util.find_spec("PIL") is None:
     print(
-        f"{Path(sys.argv[0]).name}: error: the packages of balle2017 are not in "
-        f"{sys.executable}; write uv run --project {Path(__file__).resolve().parents[2]} "
-        "before python",
+        f"{Path(sys.argv[0]).name}: error: {sys.executable} lacks the packages that balle2017 "
+        f"needs; put 'uv run --project {Path(__file__).resolve().parents[2]}' before python",
         file=sys.stderr,
     )
     sys.exit(2)

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: hash, write, rename."""
+"""Read, write and hash files; a file that is written is either whole or absent."""
 
 import contextlib
 import csv
@@ -39,14 +39,13 @@ def files_below(
     without: Iterable[Path] = (),
     onerror: Callable[[OSError], object] | None = None,
 ) -> Iterator[Path]:
-    """Yield what lies below a folder and is no folder, one subfolder after the other, sorted.
+    """Yield the files below a folder, one subfolder after the other, sorted.
 
     Links to folders are yielded, not followed.
 
     Args:
         folder: where to look.
-        without: folders that are passed over, however their names are written; not those that hold
-            `folder` itself.
+        without: folders to skip; ignored if they hold `folder` itself.
         onerror: called with the error of a subfolder that cannot be read.
     """
     root = Path(folder).resolve()
@@ -61,7 +60,7 @@ def files_below(
 
 
 def refuse_inputs_in(folders: Iterable[Path], inputs: Iterable[Path], flag: str) -> None:
-    """Check that no input lies in a folder of output.
+    """Check that no input is in a folder of output.
 
     Raises:
         InputError: one does; `flag` names the output.
@@ -69,7 +68,9 @@ def refuse_inputs_in(folders: Iterable[Path], inputs: Iterable[Path], flag: str)
     for folder in folders:
         for path in inputs:
             if path.resolve().is_relative_to(folder.resolve()):
-                raise InputError(f"{path} lies in {folder}, where results go; give another {flag}")
+                raise InputError(
+                    f"{path} is in {folder}, where results are written; give another {flag}"
+                )
 
 
 def sha256_file(path: Path) -> str:
@@ -93,7 +94,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # No longer than the name may be; the suffix is kept because libraries choose a format by it.
+    # Short enough for any file system; libraries choose a format by the suffix, so it stays.
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()
     temporary = path.with_name(f".{os.getpid()}-{digest[:16]}{path.suffix[:16]}")
     try:
@@ -119,7 +120,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically; NaN and infinity are refused."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    # The bytes of a name that is no UTF-8 become an escape that JSON has too.
+    # Bytes that are not UTF-8, as in a file name, become an escape that JSON knows too.
     write_bytes(path, (text + "\n").encode(errors="backslashreplace"))
 
 
@@ -175,7 +176,7 @@ def _wrong_entry(value: Any, types: Mapping[str, Any]) -> str | None:
 def write_table(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows as CSV with the given columns, atomically; missing cells stay empty.
 
-    What is no UTF-8, as a file's name may be, is escaped.
+    Text that is not UTF-8, as in a file name, is escaped.
     """
     with (
         atomic_path(path) as temporary,

@@ -7,7 +7,9 @@ from balle2017.pipeline.experiment import advice
 @pytest.mark.parametrize("value", [0.0004, 0.6])
 def test_a_lambda_of_another_convention_is_noted(value):
     (line,) = advice({"lambdas": [0.0005, value, 0.5]}, [])
-    assert line.startswith(f"note: lambdas has {value}, usual are 0.0005 to 0.5: the loss is")
+    assert line.startswith(
+        f"note: lambdas has {value}; usual values are 0.0005 to 0.5, because the loss is"
+    )
 
 
 def test_test_images_that_were_compressed_before_are_noted():

@@ -100,7 +100,7 @@ BAD_INPUT = {
     "sample of 1": ("extract", "{pics}", "--out", "{tmp}/o", "--max_images", "1", 2, "at least 2"),
     "no manifest's columns": (
         *("split", "--manifest", "{tmp}/status.csv", "--out", "{tmp}/o"),
-        *(2, "is no manifest written by extract.py"),
+        *(2, "is not a manifest written by extract.py"),
     ),
     "no manifest": ("split", "--manifest", "{tmp}/m", "--out", "{tmp}/o", 2, "does not exist"),
     "manifest of pixels": (
@@ -215,7 +215,7 @@ def test_without_the_packages_one_line_says_what_is_missing(script):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
-    assert line.endswith(f"; write uv run --project {ROOT} before python")
+    assert line.endswith(f"needs; put 'uv run --project {ROOT}' before python")
 
 
 def test_two_inputs_never_share_an_output(small_model, tmp_path, picture_folder):

@@ -70,7 +70,7 @@ def test_every_member_has_a_row_and_a_reason(tmp_path):
     assert rows["notes.txt"]["reason"] == "not an image"
     assert rows["cut.png"]["status"] == "rejected"
     assert rows["cut.png"]["reason"].startswith("truncated")
-    assert rows["small.png"]["reason"] == "smaller than min_size: 16x16, 32 wanted"
+    assert rows["small.png"]["reason"] == "smaller than min_size (32): 16x16"
     assert rows[".hidden.png"]["reason"] == "hidden file"
     summary = read_json(tmp_path / "out" / "dataset.json")
     assert (summary["accepted"], summary["skipped"], summary["rejected"]) == (1, 3, 2)

@@ -281,7 +281,7 @@ def checked(name="mine", here=True, **changes):
         ({"encode": "cp '{input} {output}"}, "cannot be read: No closing quotation"),
         ({"encode": ["cp", {"input": None}]}, "it must be a command line, or a list of its words"),
         ({"encode": ""}, 'encode is ""; it must be a command line'),
-        ({"suffix": "absent"}, "config: evaluation.external.mine lacks suffix"),
+        ({"suffix": "absent"}, "config: evaluation.external.mine.suffix must be given"),
         ({"suffix": "/../x"}, 'suffix is "/../x"; it must be a dot and letters or digits'),
         (
             {"sufix": ".x"},
@@ -290,8 +290,8 @@ def checked(name="mine", here=True, **changes):
         ({"qualities": []}, "qualities is []; it must be a list of at least 1"),
         ({"decoded_suffix": ".jpg"}, "it must be one of .png, .ppm, .pnm"),
         ({"time_limit_s": 0}, "time_limit_s is 0; it must be more than 0"),
-        ({"name": "jpeg"}, "evaluation.external.jpeg has the name of a codec that is built in"),
-        ({"name": "balle2017_adaptive"}, "has the name of a codec that is built in"),
+        ({"name": "jpeg"}, "evaluation.external.jpeg has the name of a built-in codec"),
+        ({"name": "balle2017_adaptive"}, "has the name of a built-in codec"),
         ({"name": "../x"}, "it must be a map whose names have small letters, digits and"),
         (
             {"encode": "no-such-program {input} {output} {quality}"},

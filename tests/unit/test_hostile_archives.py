@@ -129,7 +129,7 @@ def test_a_quine_of_archives_ends_at_the_depth_limit(extract):
         data = zip_bytes({f"{level}.zip" if level else "deep.png": data})
     rows = extract(tar_bytes({"matryoshka.zip": data, **PICTURES}))
     (deep,) = [row for name, row in rows.items() if name.startswith("matryoshka")]
-    assert deep["reason"] == "archives nested more than 4 deep"
+    assert deep["reason"] == "archives nested more than 4 levels deep"
 
 
 def test_a_member_over_the_size_limit_is_skipped(extract, monkeypatch):
@@ -181,9 +181,9 @@ SECOND = 512 + -(-len(PICTURES["0.png"]) // 512) * 512
 
 UNUSABLE = {
     "damaged header": (flipped(WHOLE, SECOND + 100), "a header is damaged"),
-    "bytes after the end": (WHOLE + b"more" * 300, "there is more after its end mark"),
-    "two tars in one file": (WHOLE + WHOLE, "there is more after its end mark"),
-    "two tars in one gz": (gz(WHOLE + WHOLE), "there is more after its end mark"),
+    "bytes after the end": (WHOLE + b"more" * 300, "there is data after its end mark"),
+    "two tars in one file": (WHOLE + WHOLE, "there is data after its end mark"),
+    "two tars in one gz": (gz(WHOLE + WHOLE), "there is data after its end mark"),
     "empty file": (b"", "neither a tar"),
     "text": (b"not an archive" * 100, "neither a tar"),
     "tar cut in a header": (WHOLE[:700], "damaged or cut short"),
@@ -218,7 +218,7 @@ def test_an_absurd_header_is_not_read_into_memory(extract):
     long_name = tarfile.TarInfo("././@LongLink")
     long_name.type, long_name.size = tarfile.GNUTYPE_LONGNAME, 3 << 30
     data = long_name.tobuf(tarfile.GNU_FORMAT) + bytes(10240)
-    with pytest.raises(InputError, match="a header of 3221225472 bytes"):
+    with pytest.raises(InputError, match="a header has 3221225472 bytes"):
         extract(data)
 
 
@@ -235,8 +235,8 @@ def test_a_member_that_confuses_the_decoder_does_not_end_the_run(extract):
     texture = b"DDS " + (124).to_bytes(4, "little") + bytes(120) + b"\xff" * 200
     rows = extract(tar_bytes({"a.ico": icon.getvalue(), "b.dds": texture, **PICTURES}))
     # Formats whose readers decode while they open are not opened.
-    assert rows["a.ico"]["reason"].startswith("picture format not supported: icon;")
-    assert rows["b.dds"]["reason"].startswith("picture format not supported: DDS;")
+    assert rows["a.ico"]["reason"].startswith("image format not supported: icon;")
+    assert rows["b.dds"]["reason"].startswith("image format not supported: DDS;")
     assert len(rows) == 6
 
 
@@ -281,7 +281,7 @@ def test_a_folder_with_links_and_special_files(extract, tmp_path, picture_folder
     (picture_folder / "loop").symlink_to(picture_folder)
     os.mkfifo(picture_folder / "pipe.png")
     rows = extract(picture_folder)
-    assert rows["out.png"]["reason"] == "a link that leads out of the folder"
+    assert rows["out.png"]["reason"] == "a link to a file outside the folder"
     assert rows["pipe.png"]["reason"] == "not a regular file"
     assert rows["loop"]["reason"] == "not a regular file"
     # One of two equal pictures is the duplicate of the other.
@@ -308,11 +308,11 @@ def test_a_folder_that_may_not_be_read_has_a_row(extract, monkeypatch, picture_f
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
-        ("{}.heic", bytes(4) + b"ftypheic" + bytes(99), "20 picture format not supported"),
+        ("{}.heic", bytes(4) + b"ftypheic" + bytes(99), "20 image format not supported"),
         ("{}.jpg", b"<html>", "20 not an image, though named like one"),
-        ("{}.dng", b"MM\0*" + bytes(99), "20 picture format not supported"),
-        ("{}", bytes(128) + b"DICM" + bytes(99), "20 picture format not supported"),
-        ("{}", b"SIMPLE  =                    T" + bytes(99), "20 picture format not supported"),
+        ("{}.dng", b"MM\0*" + bytes(99), "20 image format not supported"),
+        ("{}", bytes(128) + b"DICM" + bytes(99), "20 image format not supported"),
+        ("{}", b"SIMPLE  =                    T" + bytes(99), "20 image format not supported"),
     ],
 )
 def test_pictures_of_formats_that_are_not_read_count_as_rejected(

@@ -123,5 +123,5 @@ def test_listing_needs_pictures(tmp_path):
 def test_a_test_set_names_the_pictures_that_would_share_results(picture_folder):
     assert list_test_images(picture_folder) == list_images(picture_folder)
     (picture_folder / "3.jpg").write_bytes((picture_folder / "3.png").read_bytes())
-    with pytest.raises(InputError, match=r"3\.jpg and 3\.png differ in the suffix only"):
+    with pytest.raises(InputError, match=r"3\.jpg and 3\.png differ only in the suffix"):
         list_test_images(picture_folder)

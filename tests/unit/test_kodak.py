@@ -40,7 +40,7 @@ def test_download_checks_every_file(published, tmp_path):
 def test_without_a_network_the_error_names_the_key(published, tmp_path):
     _, hashes = published
     # Nothing listens on the discard port of this machine.
-    with pytest.raises(WorkError, match="set the config key kodak to their folder"):
+    with pytest.raises(WorkError, match="give their folder: --config test_images=kodak"):
         download_all(tmp_path / "out", hashes, "http://127.0.0.1:9/")
 
 

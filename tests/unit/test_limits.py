@@ -121,7 +121,7 @@ def test_a_decoder_that_crashes_costs_its_picture_only(child, monkeypatch):
 def test_a_decoder_that_is_killed_from_outside_is_no_fault_of_the_picture(child):
     with limits.open_limited(encoded("TIFF"), "TIFF") as header:
         os.kill(child._process.pid, signal.SIGKILL)
-        with pytest.raises(WorkError, match="is memory short"):
+        with pytest.raises(WorkError, match="for lack of memory"):
             header.load()
 
 

@@ -291,10 +291,13 @@ def test_the_published_curves_are_there_on_kodak_alone(theirs):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"file": "published"}, r"curves\[0\].file is published: these are curves for test_images"),
-        ({"file": "nowhere.csv", "source": "me"}, "nowhere.csv, which is no file; give a CSV or"),
-        ({"file": "FILE"}, r"evaluation.curves\[0\] lacks source: who published"),
-        ({"file": "FILE", "source": " "}, "lacks source"),
+        ({"file": "published"}, r"curves\[0\].file is published; use it only with test_images"),
+        (
+            {"file": "nowhere.csv", "source": "me"},
+            "nowhere.csv, which is not a file; give a CSV or",
+        ),
+        ({"file": "FILE"}, r"evaluation.curves\[0\].source must be given; say who published"),
+        ({"file": "FILE", "source": " "}, "source must be given"),
     ],
 )
 def test_mistakes_about_curves_are_found_before_the_run(theirs, entry, message):

@@ -96,7 +96,7 @@ def test_a_damaged_list_of_images_is_named(tmp_path, data):
 def test_sizes_of_images_are_checked(tmp_path, width, height):
     (tmp_path / "shard").write_bytes(bytes(100))
     (tmp_path / "l.csv").write_text(f"name,shard,offset,width,height\nx,shard,0,{width},{height}\n")
-    with pytest.raises(InputError, match=r"l\.csv is no image list"):
+    with pytest.raises(InputError, match=r"l\.csv is not an image list"):
         ImageStore(tmp_path / "l.csv")
 
 

@@ -34,7 +34,11 @@ def hashed(monkeypatch):
     [
         (["none.tar"], [], "train_archive is none.tar, which does not exist"),
         (["https://x/y.tar"], [], "train_archive_sha256 must be given, because https://x/y.tar"),
-        ([str(ROOT / "docs")], ["0" * 64], "docs is a folder, which has none; pack it into a tar"),
+        (
+            [str(ROOT / "docs")],
+            ["0" * 64],
+            "docs is a folder, which has no SHA-256; pack it into a tar",
+        ),
         (["https://x/y.tar", "https://x/z.tar"], ["0" * 64], "has 1 entries; it must have one for"),
     ],
 )
@@ -81,7 +85,7 @@ def test_a_source_that_may_not_be_read_is_named(tmp_path, monkeypatch):
 
     (tmp_path / "a.tar").write_bytes(b"one")
     monkeypatch.setattr(sources, "sha256_file", refuse)
-    with pytest.raises(InputError, match=r"a\.tar may not be read; change its permissions"):
+    with pytest.raises(InputError, match=r"a\.tar is not readable; change its permissions"):
         sources.record_sources([tmp_path / "a.tar"], tmp_path / "records")
 
 
@@ -167,7 +171,7 @@ def test_the_kodak_folder_is_hashed_once(tmp_path, recorder, hashed, picture_fol
     assert sources.test_set(config, recorder, suite) == test
     assert len(hashed) == len(suite)
     (picture_folder / "0.png").write_bytes(b"other")
-    with pytest.raises(InputError, match=r"0\.png differs from the well-known file"):
+    with pytest.raises(InputError, match=r"0\.png differs from the original file"):
         sources.test_set(config, recorder, suite)
     config["kodak"] = str(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"kodak: .*nowhere"):

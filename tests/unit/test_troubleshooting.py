@@ -6,8 +6,12 @@ import pytest
 from helpers import ROOT
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-OURS = PAGE.split("## Messages of this repository")[1].split("\n## ")[0]
-ROWS = [line.split("|")[1] for line in OURS.splitlines() if line.startswith("|")][2:]
+NOT_OURS = ("Find out what went wrong", "Messages of other programs", "Surprises")
+SECTIONS = dict(part.split("\n", 1) for part in PAGE.split("\n## ")[1:])
+OURS = [
+    line for title in SECTIONS if title not in NOT_OURS for line in SECTIONS[title].splitlines()
+]
+ROWS = [line.split("|")[1] for line in OURS if line.startswith("|")]
 MESSAGES = [message for row in ROWS for message in re.findall(r"`([^`]+)`", row)]
 
 
@@ -16,6 +20,10 @@ def sources():
     files = [*(ROOT / "scripts").rglob("*.py"), *(ROOT / "workflow").rglob("*.smk")]
     text = "\n".join(path.read_text(encoding="utf-8") for path in files)
     return re.sub(r'"\n\s*f?"', "", text)
+
+
+def test_the_page_has_the_sections_that_are_not_ours():
+    assert set(NOT_OURS) < SECTIONS.keys()
 
 
 @pytest.mark.parametrize("message", MESSAGES)

@@ -34,10 +34,10 @@ from workflow_tools import TINY
             "model.num_latents has no value for lambda 0.0200; add it, or a default",
         ),
         (["--config", "train_archive=none.tar"], "train_archive is none.tar, which does not exist"),
-        (["--config", "kodak=input"], "kodak is given, and test_images is input/photographs"),
+        (["--config", "kodak=input"], "kodak is given, but test_images is input/photographs"),
         (["--config", "seeds=[1]", "-C", "seeds=[2]"], "--config is given twice"),
         (["--config", "init_form=x"], "init_form is not a config key; did you mean training.init_"),
-        (["--config", "test_images=scripts"], "test_images: scripts holds no image (looked for"),
+        (["--config", "test_images=scripts"], "test_images: scripts holds no image (no file in it"),
         (["--config", "lambdas=0.01"], "lambdas is 0.01; it must be a list, in brackets"),
         (["--config", "test_images=nowhere"], "test_images: nowhere does not exist; give a folder"),
         (
@@ -58,7 +58,7 @@ def test_without_a_network_the_error_names_the_key(fresh, monkeypatch):
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     output = fresh.run("--config", "test_images=kodak", "--until", "download_kodak", status=1)
-    assert "set the config key kodak to their folder: kodak=FOLDER, beside" in output
+    assert "give their folder: --config test_images=kodak kodak=FOLDER" in output
 
 
 def test_a_patch_larger_than_the_images(fresh):
@@ -93,9 +93,9 @@ main()
 """
 
 
-@pytest.mark.parametrize("installed", [ROOT / "scripts" / "balle2017", "not installed"], ids=str)
+@pytest.mark.parametrize("installed", [ROOT / "scripts" / "balle2017", None], ids=str)
 def test_the_package_of_another_folder_is_refused(fresh, installed):
-    hide = ["-c", WITHOUT, str(ROOT / "scripts")] if installed == "not installed" else []
+    hide = ["-c", WITHOUT, str(ROOT / "scripts")] if installed is None else []
     command = [sys.executable, *(hide or ["-m", "snakemake"]), "--cores", "1", "-n"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
@@ -107,6 +107,7 @@ def test_the_package_of_another_folder_is_refused(fresh, installed):
     )
     assert done.returncode == 1
     package = fresh.folder / "scripts" / "balle2017"
-    message = f"balle2017 of {sys.executable} is {installed}, and must be {package}; write uv run"
+    found = "no balle2017" if installed is None else f"balle2017 in {installed}"
+    message = f"{sys.executable} finds {found}, but this workflow needs {package}; use 'uv run"
     assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -39,5 +39,7 @@ def test_curves_of_others_are_compared_and_only_their_change_compares_again(fini
 def test_a_file_that_is_missing_is_refused_before_the_run(fresh):
     fresh.configure(evaluation={"curves": [{"file": "none.csv", "source": "x"}]})
     output = fresh.run(status=1)
-    assert "config: evaluation.curves[0].file is none.csv, which is no file; give a CSV" in output
+    assert (
+        "config: evaluation.curves[0].file is none.csv, which is not a file; give a CSV" in output
+    )
     assert not (fresh.folder / "results").exists()

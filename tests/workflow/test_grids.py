@@ -55,13 +55,13 @@ def test_a_model_that_fails_stops_no_other_and_is_named(fresh):
     # This lambda's loss overflows.
     fresh.configure(lambdas=[0.01, 1e37, 0.02])
     output = fresh.run(status=1)
-    assert output.count("note: lambdas has 1e+37, usual are") == 1
+    assert output.count("note: lambdas has 1e+37; usual values are") == 1
     failed = f"{10**37}.0000-f4-s1"
     log = f"logs/tiny/train_model/{failed}.log"
     assert f"not finished: train_model {failed}; log: {log}" in output
     last = (fresh.folder / log).read_text().splitlines()[-1]
     assert f"its last line: {last}" in output
-    assert "the same command goes on from there" in output
+    assert "run the same command again to continue" in output
     for name in ("0.0100-f4-s1", "0.0200-f4-s1"):
         assert (fresh.folder / "results/tiny/photographs" / name / "summary.json").is_file()
         assert f"train_model {name}" not in output

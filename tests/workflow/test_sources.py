@@ -268,7 +268,10 @@ def test_a_test_set_with_an_odd_name_reaches_the_report(finished):
         (["--config=seeds=[1]", "-C", "plot={max_bpp: 1}"], "--config is given twice"),
         (["--config", "seeds=[1]", "seeds=[2]"], "seeds is given twice on the command line"),
         (["--config", "test_images=input/{x}"], "test_images is input/{x}; Snakemake reads braces"),
-        (["--config", "test_images=input/comparisons"], "comparisons is the name of other results"),
+        (
+            ["--config", "test_images=input/comparisons"],
+            "but results/EXPERIMENT/comparisons holds other results",
+        ),
     ],
 )
 def test_what_would_be_forgotten_is_refused(fresh, arguments, message):

@@ -13,14 +13,16 @@ from snakemake.utils import validate
 
 ROOT = Path(workflow.basedir)
 
-# Another copy's package would plan with other code than the jobs run.
+# With the package of another clone, Snakemake would plan with other code than the jobs run.
 PACKAGE = ROOT / "scripts" / "balle2017"
 installed = importlib.util.find_spec("balle2017")
 if installed is None or not PACKAGE.samefile(Path(installed.origin).parent):
-    place = Path(installed.origin).parent if installed else "not installed"
+    found = (
+        f"balle2017 in {Path(installed.origin).parent}" if installed else "no balle2017"
+    )
     sys.exit(
-        f"error: the package balle2017 of {sys.executable} is {place}, and must be {PACKAGE}; "
-        f"write uv run snakemake, or pip install --no-deps --editable {ROOT}"
+        f"error: {sys.executable} finds {found}, but this workflow needs {PACKAGE}; "
+        f"use 'uv run snakemake', or pip install --no-deps --editable {ROOT}"
     )
 
 from balle2017 import names
@@ -96,12 +98,12 @@ def external_files(wildcards):
 
 
 def whole_config(wildcards):
-    """Return the config as JSON; braces in what a function returns are no wildcards."""
+    """Return the config as JSON; braces that a function returns are not wildcards."""
     return json.dumps(config, sort_keys=True)
 
 
 def one_of(names):
-    """Return a wildcard's pattern that matches some names, and nothing where there are none."""
+    """Return a pattern for a wildcard that matches these names only."""
     return "|".join(names) or "(?!)"
 
 
@@ -116,7 +118,7 @@ def show_summary():
 
 
 def show_advice():
-    """Print what in the config may not be meant."""
+    """Print a note for each setting that may be a mistake."""
     there = Path(TEST.folder).is_dir()
     lines = experiment.advice(
         config,
@@ -127,19 +129,19 @@ def show_advice():
 
 
 def show_failures():
-    """Print which jobs failed, why, and that the others are not lost."""
+    """Print which jobs failed and why, and that the results of the others are kept."""
     lines = failed_jobs(started_jobs(), STARTED)
     if lines:
         print("\n".join(lines))
-        print("What is finished stays; the same command goes on from there.")
+        print("Finished results are kept; run the same command again to continue.")
 
 
-# What is no documented part of Snakemake stands here: a new version of it may need these changed.
+# The parts of Snakemake used from here on are not documented, so a new version may change them:
 # - workflow.config_settings, workflow.configfiles: where the config came from. Jobs of a cluster
 #   get the same files and words.
 # - snakemake.cli.get_argument_parser: what its command line means, abbreviations included;
 #   get_profile_dir: where a profile is.
-# - workflow.is_main_process: whether this is what somebody started, and not one of its jobs.
+# - workflow.is_main_process: whether this is the process that somebody started, not a job.
 # - workflow.rules, with log, output and message: all rules, and what their jobs write.
 # - workflow.global_resources, workflow.register_resource: limits on what jobs share.
 
@@ -152,7 +154,7 @@ def typed_config():
         flag = typed.repeated_flag(get_argument_parser(), sys.argv[1:])
         if flag is not None:
             raise InputError(
-                f"{flag} is given twice, and Snakemake forgets the first; put all behind one"
+                f"{flag} is given twice, and Snakemake ignores the first; put everything behind one"
             )
         found = typed.profile_files(
             get_argument_parser(), sys.argv[1:], get_profile_dir, ROOT
@@ -179,20 +181,20 @@ def started_jobs():
 
 
 def limit_gpus(count):
-    """Let as many jobs train at a time as there are GPUs, where no other limit is set."""
+    """Train at most one model per GPU at a time, unless another limit is set."""
     if count and "gpu" not in workflow.global_resources:
         workflow.register_resource("gpu", count)
 
 
 def leave_out_messages():
-    """Let the log of a cluster's job show all of the job: memory, time, inputs."""
+    """Drop the messages on a cluster, so that the log shows a job's memory, time and inputs."""
     if not MAIN_PROCESS:
         for stage in workflow.rules:
             stage.message = None
 
 
 MAIN_PROCESS = workflow.is_main_process
-# The end of what is not documented.
+# End of the undocumented parts.
 
 
 try:
@@ -216,15 +218,15 @@ LOGS = f"logs/{config['experiment']}"
 EXTRACTION = {key: value for key, value in config["data"].items() if key != "val_split"}
 DATASET = f"{DATASETS}/{sources.dataset_name(SOURCES, EXTRACTION)}"
 MODELS = [model for family in FAMILIES for model in family]
-# In the middle of the curve most can be seen.
+# A model from the middle of the curve shows the most.
 SHOWN_MODEL = FAMILIES[0][len(FAMILIES[0]) // 2]
 CODECS = config["evaluation"]["codecs"]
 
-# The results of a test set, and of the model whose pictures are shown.
+# Results on the test set, and of the model shown in the comparisons and the report.
 RESULTS = f"{EXPERIMENT}/{TEST.name}"
 SHOWN = f"{RESULTS}/{SHOWN_MODEL}"
 
-# Curves of others, where there are some for the test set.
+# Published curves, if there are any for the test set.
 PUBLISHED = f"{EXPERIMENT}/published.csv" if CURVES else []
 
 # The model's wildcards, and its folder.

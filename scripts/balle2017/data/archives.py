@@ -1,9 +1,9 @@
 """Walk through the members of image archives, whatever their form.
 
 A source is a folder, a zip, or a tar (plain, gz, bz2, xz, zst), each possibly
-with tars or zips inside. The form is told by the first bytes, never by the
-name. Nothing is unpacked: members are handed over one at a time, as bytes, and
-their names are never used as paths.
+with tars or zips inside. Its first bytes tell which, never its name. Nothing is
+unpacked: members are handed over one at a time, as bytes, and their names are
+never used as paths.
 """
 
 import bz2
@@ -33,7 +33,7 @@ from balle2017.files import files_below, printable
 #: Largest encoded member that is read, in bytes.
 MAX_MEMBER_BYTES = 256 * 1024 * 1024
 
-# How archives begin that are not read.
+# First bytes of the archive formats that are not read.
 _UNREAD_ARCHIVES = {
     b"7z\xbc\xaf\x27\x1c": "7z",
     b"Rar!\x1a\x07": "RAR",
@@ -58,7 +58,7 @@ _UNREAD_ARCHIVES = {
     b"PK\x30\x30PK": "zip in several parts",
 }
 
-# Methods of zip that zipfile reads.
+# The compression methods of zip that zipfile reads.
 _ZIP_METHODS = (
     zipfile.ZIP_STORED,
     zipfile.ZIP_DEFLATED,
@@ -91,7 +91,7 @@ _MAX_HEADER_BYTES = 1 << 20
 # A block, and the end of a file without one.
 _BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
 
-# Files that the libraries take and make; their types do not agree on a name for that.
+# Any, because the libraries disagree about the type of a binary file.
 _DECOMPRESSORS: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b\x08": lambda stream: gzip.GzipFile(fileobj=stream, mode="rb"),
     **{b"BZh%d" % size + start: bz2.BZ2File for size in range(1, 10) for start in _BZIP2_BLOCKS},
@@ -144,10 +144,10 @@ class Member:
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """A tar header that takes nothing for an end but the end.
+    """A tar header that ends the archive only at its end mark.
 
-    tarfile itself ends in silence at a damaged header, and at the end of a file
-    that was cut between two members.
+    tarfile itself stops without an error at a damaged header, and at the end of a
+    file that was cut between two members.
     """
 
     @classmethod
@@ -162,7 +162,7 @@ class _StrictTarInfo(tarfile.TarInfo):
             raise tarfile.ReadError(f"a header is damaged ({error})") from None
         # tarfile reads these wholly into memory: long names and extended headers.
         if info.type not in tarfile.REGULAR_TYPES and info.size > _MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header of {info.size} bytes")
+            raise tarfile.ReadError(f"a header has {info.size} bytes, which is too many")
         return info
 
 
@@ -181,7 +181,7 @@ def _problem(error: Exception) -> str:
     """Say what is wrong with an archive; raise what is wrong with the machine."""
     if isinstance(error, OSError):
         if error.errno == errno.EINVAL:
-            return "it points to a place before its beginning"
+            return "an offset points before its start"
         # The decompressors raise OSError without a number for damaged data.
         if error.errno is not None:
             raise error
@@ -190,7 +190,7 @@ def _problem(error: Exception) -> str:
 
 
 def _is_hidden(name: str) -> bool:
-    """Tell the droppings of desktop systems (.DS_Store, ._x, __MACOSX/)."""
+    """Tell whether a desktop system left this file behind (.DS_Store, ._x, __MACOSX/)."""
     parts = [part for part in PurePosixPath(name).parts if part not in (".", "..")]
     return any(
         part == "__MACOSX" or (part.startswith(".") and not part.startswith("..")) for part in parts
@@ -268,7 +268,7 @@ class _Walker:
             if self.archive_kind(inner.peek()) == "tar":
                 yield from self._tar(inner, f"{name}/", depth)
                 return
-            # A single file: of an archive nobody knows what it held.
+            # A single file, whose loss can be told; of a damaged archive nobody knows what it held.
             try:
                 yield from self.file(name, inner, depth + 1)
             except (*_DAMAGE, OSError) as error:
@@ -310,7 +310,7 @@ class _Walker:
                     yield from self.file(name, member, depth + 1)
             while rest := tar.fileobj.read(_TAR_BUFFER):
                 if rest.strip(b"\0"):
-                    raise tarfile.ReadError("there is more after its end mark")
+                    raise tarfile.ReadError("there is data after its end mark")
 
     def _zip(self, stream: Stream, prefix: str, depth: int) -> Iterator[Member]:
         # A zip's directory is at its end, so it cannot be streamed.
@@ -430,7 +430,7 @@ def iterate_members(
         raise InputError(f"archive {source} does not exist") from None
     except _TooLargeError:
         raise InputError(
-            f"{source} expands to more than {MAX_EXPANSION} times its size; it looks like a bomb"
+            f"{source} expands to more than {MAX_EXPANSION} times its size, as a zip bomb does"
         ) from None
     except (*_DAMAGE, OSError) as error:
         raise InputError(f"{source} is damaged or cut short: {_problem(error)}") from None

@@ -1,4 +1,4 @@
-"""Real photographs that every installation has: those in the scikit-image wheel."""
+"""Photographs that every installation has, because they are in the scikit-image wheel."""
 
 import importlib.util
 import io
@@ -33,12 +33,12 @@ TEST = ("astronaut.png", "chelsea.png", "coffee.png")
 def _read(name: str) -> bytes:
     spec = importlib.util.find_spec("skimage")
     if spec is None or spec.origin is None:
-        raise InputError("the built-in photographs need the package scikit-image")
+        raise InputError("the built-in photographs need the package scikit-image; install it")
     path = Path(spec.origin).parent / "data" / name
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"this scikit-image has no {name}; version 0.26.0 has") from None
+        raise InputError(f"this scikit-image has no {name}; install version 0.26.0") from None
 
 
 def write_archive(path: Path) -> None:

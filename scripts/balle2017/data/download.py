@@ -1,4 +1,4 @@
-"""Download a file whose hash is known, going on where an earlier attempt stopped."""
+"""Download a file with a known hash, and resume an earlier attempt."""
 
 import http.client
 import shutil
@@ -15,14 +15,14 @@ _TIMEOUT_SECONDS = 60
 def download(url: str, target: Path, sha256: str, hint: str = "") -> None:
     """Download `url` to `target`, unless the file is there already.
 
-    What has arrived is kept in `target`.part, and the next attempt asks for the
-    rest only. The hash is checked before the file is put in place.
+    The bytes received so far are kept in `target`.part, and the next attempt asks only for
+    the rest. The hash is checked before the file is put in place.
 
     Args:
         url: http, https or file address.
         target: the file to write.
         sha256: its expected hash, 64 hex digits.
-        hint: what a person can do where the download fails.
+        hint: end of the message if the download fails.
 
     Raises:
         WorkError: the download failed, or the file has another hash.
@@ -40,7 +40,7 @@ def download(url: str, target: Path, sha256: str, hint: str = "") -> None:
     actual = sha256_file(part)
     if actual != sha256.lower():
         part.unlink()
-        raise WorkError(f"{url} has SHA-256 {actual}, not {sha256}")
+        raise WorkError(f"{url} has SHA-256 {actual}, not {sha256}; check the address and the hash")
     with atomic_path(target) as temporary:
         part.replace(temporary)
 

@@ -79,7 +79,9 @@ class ExtractSettings:
         check(self)
         if self.downscale is not None and self.downscale[0] > self.downscale[1]:
             low, high = self.downscale
-            raise InputError(f"downscale is {low} {high}; it must be two rising factors")
+            raise InputError(
+                f"downscale is {low} {high}; it must be two factors, the smaller one first"
+            )
 
 
 def _reduce(pixels: np.ndarray, digest: str, settings: ExtractSettings) -> tuple[np.ndarray, float]:
@@ -132,7 +134,7 @@ def prepare(data: bytes, settings: ExtractSettings, name: str = "") -> Prepared:
     except BadImageError as error:
         return Prepared(row | _why_not_used(error, name))
     pixels, row["mode"], row["colour"] = decoded
-    # Of the picture as it came, so that a test picture is known after scaling too.
+    # Hash the image before scaling, so that a test image is recognized all the same.
     digest = pixel_hash(pixels)
     row["scale"] = 1
     if settings.downscale is not None:
@@ -192,7 +194,7 @@ def _in_order(
 
 
 class _Store:
-    """Accept prepared pictures, except those whose pixels are there already."""
+    """Store prepared images, except those whose pixels are there already."""
 
     def __init__(self, folder: Path):
         self.writer = ShardWriter(folder / "images")
@@ -313,7 +315,7 @@ def _own_folders(sources: list[Path], out: Path) -> list[Path]:
     images, partial = out / "images", out / ".partial"
     refuse_inputs_in([images, partial], sources, "--out")
     if images.is_dir() and not all(SHARD_NAME.fullmatch(name) for name in os.listdir(images)):
-        raise InputError(f"{images} holds other files than a dataset's; give another --out")
+        raise InputError(f"{images} holds files that are not a dataset's; give another --out")
     # Where the source is the output folder, or lies in it, its other files are the user's.
     inside = any(source.resolve().is_relative_to(out.resolve()) for source in sources)
     return [images, partial, out / "downloads"] if inside else [out]
@@ -330,8 +332,8 @@ def extract_archives(
 ) -> Counter:
     """Decode the pictures of one or several archives into a dataset folder.
 
-    Nothing is written outside `out`, and nothing that lies there is read. Until the end
-    everything lies in `out`/.partial, which the next attempt begins by deleting.
+    Nothing is written outside `out`, and nothing in it is read. Until the end, everything is
+    in `out`/.partial, which the next attempt deletes first.
 
     Args:
         sources: folders, tars or zips.
@@ -339,9 +341,8 @@ def extract_archives(
         settings: see `ExtractSettings`.
         threads: pictures decoded at the same time; the result does not depend on it.
         log: called with one line of text now and then.
-        strict: end at the first picture that cannot be used, whatever `max_rejected` says.
-        without: more folders that are passed over where they lie below a source, because
-            they hold results.
+        strict: fail at the first image that cannot be used, whatever `max_rejected` says.
+        without: folders with results; skipped where they lie below a source.
 
     Returns:
         How many members were accepted, skipped and rejected.
@@ -380,8 +381,8 @@ def extract_archives(
                         first = first or f"; the first is {row['name']}: {row['reason']}"
                         if strict:
                             raise InputError(
-                                f"{names}: {row['name']}: {row['reason']}; of a test set no "
-                                "picture is skipped or rejected: repair it, or take it out"
+                                f"{names}: {row['name']}: {row['reason']}; every test image must "
+                                "be usable: repair it, convert it, or remove it"
                             )
                 else:
                     progress.count_image()
@@ -404,25 +405,25 @@ def extract_archives(
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise WorkError(
-            f"{out}: {os.strerror(error.errno)}; nothing was kept. The decoded images need about "
-            "five to ten times the size of a JPEG archive; max_images needs less"
+            f"{out}: {os.strerror(error.errno)}; nothing was kept. Decoded images take about "
+            "five to ten times the space of a JPEG archive; free some, or set max_images"
         ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return counts
 
 
-#: Reasons that say nothing about a picture, or that it is there already.
+#: Reasons that lose no image: the file is none, or the image is there already.
 _NO_LOSS = (Reason.HIDDEN, Reason.NOT_AN_IMAGE, Reason.DUPLICATE, Reason.NOT_SAMPLED)
 
 
 def _is_lost_picture(reason: Reason, name: str) -> bool:
-    """Tell whether a member that is not used is, or seems to be, a picture or several."""
+    """Tell whether an unused member is an image, or may hold images."""
     if reason.status is Status.REJECTED:
         return True
     if reason in _NO_LOSS:
         return False
-    # Nobody saw its bytes. Without an end of its own a name tells nothing, and so do archives'.
+    # Its bytes were not read. An archive, or a name without a suffix, may hold anything.
     archives = (Reason.DAMAGED_ARCHIVE, Reason.DEEP_ARCHIVE, Reason.UNREAD_ARCHIVE)
     unknown = not PurePath(name).suffix and reason is not Reason.NOT_REGULAR
     return reason in archives or unknown or kinds.named_like_picture(name)

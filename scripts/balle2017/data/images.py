@@ -1,4 +1,4 @@
-"""Decode any picture into 8-bit sRGB, in one stated way."""
+"""Decode any image to 8-bit sRGB, by one set of rules."""
 
 import contextlib
 import unicodedata
@@ -40,7 +40,7 @@ class Decoded(NamedTuple):
 
 @contextlib.contextmanager
 def _opened(data: bytes | BinaryIO, max_pixels: int, min_size: int, name: str) -> Iterator[Header]:
-    """Open a picture of any format, and say in words what is wrong with it."""
+    """Open an image of any format; raise BadImageError with the reason if that fails."""
     data = data if isinstance(data, bytes) else data.read()
     with contextlib.ExitStack() as stack:
         try:
@@ -94,7 +94,7 @@ def decode_image(
         data: the encoded picture.
         max_pixels: larger pictures are refused before they are decoded.
         min_size: pictures with a shorter side are refused before they are decoded.
-        name: of its file; it tells a camera's raw file from the TIFF as that it begins.
+        name: of its file; the suffix tells a camera's raw file, which begins like a TIFF.
 
     Raises:
         BadImageError: not a picture, damaged, truncated, of a kind that is not decoded, or
@@ -136,19 +136,19 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 
 def list_test_images(folder: Path, without: Iterable[Path] = ()) -> list[Path]:
-    """Return what `list_images` does for a test set, whose results are named by the stems.
+    """Return the images of a test set, as `list_images` does, with stricter checks.
 
-    Nothing that claims to be a picture may be left out: a mean over the others would be
-    another test set's. As far as names and first bytes tell, that is checked here, before
-    the work; `read_image` finds the rest.
+    Results are named after the stems of the files. Every file that claims to be an image must
+    be usable, because a mean over the others would be that of another test set. Names and
+    first bytes are checked here, before the work begins; `read_image` finds the rest.
 
     Args:
         folder: of the pictures.
         without: subfolders that hold results.
 
     Raises:
-        InputError: see `list_images`; two names differ in the suffix only; a picture lies in
-            a subfolder, or cannot be decoded.
+        InputError: see `list_images`; or two names differ only in the suffix, or an image is in
+            a subfolder or cannot be decoded.
     """
     paths = list_images(folder)
     by_stem: dict[str, Path] = {}
@@ -158,11 +158,11 @@ def list_test_images(folder: Path, without: Iterable[Path] = ()) -> list[Path]:
         ):
             raise InputError(
                 f"{printable(str(path))} has a name that tables cannot hold (control characters, "
-                "or no UTF-8); rename it"
+                "or not UTF-8); rename it"
             )
         other = by_stem.setdefault(path.stem, path)
         if other is not path:
-            raise InputError(f"{other} and {path.name} differ in the suffix only; rename one")
+            raise InputError(f"{other} and {path.name} differ only in the suffix; rename one")
         head = _head(path)
         if kinds.read_format(head, path.name) is None:
             name = kinds.unread_format(head, path.name)
@@ -177,8 +177,8 @@ def list_test_images(folder: Path, without: Iterable[Path] = ()) -> list[Path]:
         hidden = any(part.startswith(".") for part in parts)
         if len(parts) > 1 and not hidden and _claims_picture(path):
             raise InputError(
-                f"{path} lies in a subfolder, and would be left out; the pictures of a test set "
-                f"lie directly in {folder}"
+                f"{path} is in a subfolder, where test images are not found; move it to {folder}, "
+                "or remove it"
             )
     return paths
 
@@ -186,8 +186,8 @@ def list_test_images(folder: Path, without: Iterable[Path] = ()) -> list[Path]:
 def list_images(folder: Path) -> list[Path]:
     """Return the files directly in `folder` that claim to be pictures, sorted by name.
 
-    By their names or their first bytes (`kinds`): what cannot be decoded is listed too, so
-    that it is missed when it is read, and not left out in silence. Hidden files are not.
+    Their names or their first bytes tell (`kinds`). Files that cannot be decoded are listed
+    too, so that reading them raises an error instead of leaving them out. Hidden files are not.
 
     Raises:
         InputError: no such folder, or no picture in it.
@@ -199,8 +199,7 @@ def list_images(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.iterdir() if _claims_picture(path))
     if not found:
         raise InputError(
-            f"{folder} holds no image (looked for names that end in .png, .jpg and the like, and "
-            "for files that begin as pictures do)"
+            f"{folder} holds no image (no file in it has the suffix or the first bytes of one)"
         )
     return found
 

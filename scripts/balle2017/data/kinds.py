@@ -1,40 +1,39 @@
-"""What claims to be a picture, by its name or its first bytes, whether it can be decoded or not.
+"""Tell which files claim to be images, by name or first bytes, whether they can be decoded or not.
 
-A file that claims to be one and is not used is a loss, which a test set must not have and a
-training set has to count. Drawings such as SVG claim it too; films and documents (PDF, EPS)
-do not.
+A file that claims to be an image and cannot be used is an error in a test set, and is counted
+in a training set. Drawings such as SVG claim it too; films and documents (PDF, EPS) do not.
 """
 
 import re
 from pathlib import Path, PurePath
 
-#: As many bytes are looked at.
+#: Number of first bytes that are looked at.
 HEAD_BYTES = 4096
 
-# ruff: noqa: SIM905 - lists with a line for each word would tell less
+# ruff: noqa: SIM905 - lists with one word per line would be harder to read
 
-#: Ends of the names of pictures that can be decoded.
+#: Suffixes of images that can be decoded.
 EXTENSIONS = frozenset(
     ".avif .avifs .apng .bmp .dib .gif .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx "
     ".mpo .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
 )
 
-#: Of raw files of cameras. Many begin as TIFF does, with a small preview.
+#: Suffixes of raw files of cameras. Many begin like a TIFF, with a small preview.
 _CAMERAS = frozenset(
     ".3fr .ari .arw .bay .cap .cr2 .cr3 .crw .dcr .dcs .dng .drf .eip .erf .fff .gpr .iiq .k25 "
     ".kdc .mef .mos .mrw .nef .nrw .orf .pef .ptx .pxn .raf .raw .rw2 .rwl .rwz .sr2 .srf .srw "
     ".x3f".split()
 )
 
-#: Of other pictures that are not decoded: those of telephones, of painting programs and of
-#: displays, drawings, and what never became usual.
+#: Suffixes of other images that are not decoded: from phones, painting programs and displays,
+#: drawings, and rare formats.
 _OTHERS = frozenset(
     ".bpg .cin .cur .dcm .dds .dicom .dpx .exr .ff .fits .flif .fts .hdp .hdr .heic .heics .heif "
     ".heifs .hif .icns .ico .jls .jng .jph .jxl .jxr .jxs .mng .pam .pcx .pfm .psb .psd "
     ".qoi .ras .rgb .rgba .rgbe .sgi .svg .svgz .tga .wdp .xbm .xcf .xpm".split()
 )
 
-#: Formats that are decoded, and how they begin.
+#: Formats that are decoded, and their first bytes.
 _READ = {
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG\r\n\x1a\n",
@@ -48,7 +47,7 @@ _READ = {
     "AVIF": rb".{4}ftyp(?:.{4}){0,60}?avi[fs]",
 }
 
-#: Formats that are not, and how they begin.
+#: Formats that are not decoded, and their first bytes.
 _NOT_READ = {
     "HEIC": rb"(?!.{8}(?:.{4}){0,60}?avi[fs]).{4}ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1|mif2)",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
@@ -99,7 +98,7 @@ def unread_format(head: bytes, name: str = "") -> str | None:
 
     Args:
         head: its first bytes.
-        name: its name, which tells a camera's raw file from the TIFF as that it begins.
+        name: of the file; the suffix tells a camera's raw file, which begins like a TIFF.
     """
     found = _matched(_NOT_READ, head)
     preview = PurePath(name).suffix.lower() in _CAMERAS and _matched(_READ, head) == "TIFF"

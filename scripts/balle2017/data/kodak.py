@@ -1,4 +1,4 @@
-"""The Kodak test images: 24 well-known files, checked by hash."""
+"""The 24 Kodak test images, checked by hash."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,42 +21,46 @@ def read_hashes(path: Path) -> dict[str, str]:
 def check_folder(
     folder: Path, hashes: Mapping[str, str], digest_of: Callable[[Path], str] = sha256_file
 ) -> None:
-    """Check that a folder holds the suite, and no other picture.
+    """Check that a folder holds the 24 images and no other.
 
     Args:
         folder: of the pictures.
         hashes: see `read_hashes`.
-        digest_of: returns a file's SHA-256; whoever knows them already need not compute them.
+        digest_of: returns a file's SHA-256, for callers that know the hashes already.
 
     Raises:
-        InputError: a file is missing, too many, or not the well-known one.
+        InputError: a file is missing, differs from the original, or does not belong there.
     """
     folder = Path(folder)
     try:
         there = {path.name for path in list_images(folder)}
     except InputError as error:
         raise InputError(
-            f"kodak: {error}; it must have kodim01.png to kodim24.png (without the key kodak they "
-            "are downloaded)"
+            f"kodak: {error}; give a folder with kodim01.png to kodim24.png, or leave out kodak to "
+            "download them"
         ) from None
     if there != hashes.keys():
         wrong = sorted(there ^ hashes.keys())[0]
-        problem = "is missing" if wrong in hashes else "is none of the 24 Kodak images"
+        problem = (
+            "is missing" if wrong in hashes else "is not one of the 24 Kodak images; remove it"
+        )
         raise InputError(f"kodak: {folder / wrong} {problem}")
     for name, digest in hashes.items():
         if digest_of(folder / name) != digest:
-            raise InputError(f"kodak: {folder / name} differs from the well-known file")
+            raise InputError(
+                f"kodak: {folder / name} differs from the original file; use the PNGs unconverted"
+            )
 
 
 def download_all(out: Path, hashes: dict[str, str], url: str = URL) -> None:
     """Download the suite to a folder; every file is checked before it is put in place.
 
     Raises:
-        WorkError: no network, or a file is not the well-known one.
+        WorkError: no network, or a file differs from the original.
     """
     hint = (
-        "; if you have the 24 Kodak PNGs, set the config key kodak to their folder: "
-        "kodak=FOLDER, beside test_images=kodak behind the same --config"
+        "; if you have the 24 Kodak PNGs, give their folder: "
+        "--config test_images=kodak kodak=FOLDER"
     )
     for name, digest in hashes.items():
         download(url + name, Path(out) / name, digest, hint)

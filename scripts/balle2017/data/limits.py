@@ -26,11 +26,11 @@ from balle2017.data.formats_pillow import open_with_pillow
 from balle2017.data.reasons import BadImageError, Reason, Refusal, refuse
 from balle2017.errors import WorkError
 
-#: Memory for decoding a picture: this many bytes, and so many for each of its pixels.
+#: Memory for decoding an image, in bytes: a constant, and more for each pixel.
 MEMORY = 256 * 1024 * 1024
 MEMORY_PER_PIXEL = 32
 
-#: Time of the processor for decoding a picture, in seconds, and for each million of its pixels.
+#: Processor time for decoding an image, in seconds: a constant, and more for each megapixel.
 SECONDS = 20
 SECONDS_PER_MEGAPIXEL = 2
 
@@ -41,8 +41,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class _Child:
     """A process that decodes one picture at a time.
 
-    It is asked with b"O", the format's name and the data to open a picture, and with b"L" to
-    decode the one that it opened; it answers with a line of JSON, and the pixels.
+    The question b"O", with the format's name and the data, opens an image; b"L" decodes it.
+    The answer is JSON, and the pixels if there are any.
 
     Attributes:
         usable: it has answered, and waits for the next question.
@@ -53,10 +53,10 @@ class _Child:
             [sys.executable, "-m", "balle2017.data.limits"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # the libraries talk about what they repair
+            stderr=subprocess.DEVNULL,  # the libraries report what they repair
             bufsize=0,
             env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-            start_new_session=True,  # Ctrl-C is for the parent, with which this process ends
+            start_new_session=True,  # Ctrl-C goes to the parent, and this process ends with it
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -87,7 +87,10 @@ class _Child:
         if len(length) < 4:
             status = self._process.wait()
             if status == -signal.SIGKILL:
-                raise WorkError("the process that decodes pictures was killed: is memory short?")
+                raise WorkError(
+                    "the process that decodes images was killed, probably for lack of memory; "
+                    "free some and run again"
+                )
             problem = f"the decoder ended with status {status}"
             raise refuse(Reason.DAMAGED_IMAGE, problem=problem)
         answer = json.loads(self._receive(int.from_bytes(length, "big")))

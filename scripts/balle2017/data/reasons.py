@@ -1,6 +1,6 @@
-"""Why a file of a source is no picture of a dataset: codes with details.
+"""Why a file of a source is not used: a code with details.
 
-What decides or counts looks at the code; the sentence is made where somebody reads it.
+Program code compares the code; the sentence is made only where somebody reads it.
 """
 
 from collections.abc import Mapping
@@ -20,21 +20,21 @@ class Status(StrEnum):
 
 
 class Reason(Enum):
-    """The codes: status in the manifest, heading under which they are counted, sentence.
+    """The codes, each with its status in the manifest, a heading for counts, and a sentence.
 
-    In the sentence the details have their names in braces; without one it is the heading.
-    Files that were not looked at are skipped, pictures that cannot be used are rejected.
+    The sentence names details in braces; if it is left out, it is the heading. Files that
+    were not looked at are skipped, and images that cannot be used are rejected.
     """
 
-    # What is no picture, or one that is there already.
+    # Not images, or images that are there already.
     HIDDEN = Status.SKIPPED, "hidden file"
     NOT_AN_IMAGE = Status.SKIPPED, "not an image"
     DUPLICATE = Status.SKIPPED, "duplicate", "duplicate of {name}"
     NOT_SAMPLED = Status.SKIPPED, "not sampled"
 
-    # Files whose content nobody saw.
+    # Files that were not opened.
     NOT_REGULAR = Status.SKIPPED, "not a regular file"
-    OUTSIDE_LINK = Status.SKIPPED, "a link that leads out of the folder"
+    OUTSIDE_LINK = Status.SKIPPED, "a link to a file outside the folder"
     NOT_READABLE = Status.SKIPPED, "not readable"
     ENCRYPTED = Status.SKIPPED, "encrypted"
     DAMAGED_MEMBER = Status.SKIPPED, "damaged", "damaged: {problem}"
@@ -52,28 +52,28 @@ class Reason(Enum):
     LARGE_FILE = Status.SKIPPED, "file too large", "larger than {limit} bytes"
     DEEP_ARCHIVE = (
         Status.SKIPPED,
-        "archives nested too deep",
-        "archives nested more than {limit} deep",
+        "archives nested too deeply",
+        "archives nested more than {limit} levels deep",
     )
 
-    # Pictures that cannot be used.
+    # Images that cannot be used.
     OPEN_FAILED = Status.REJECTED, "cannot be opened", "{problem}"
     UNREAD_FORMAT = (
         Status.REJECTED,
-        "picture format not supported",
-        "picture format not supported: {format}; convert it, to PNG for example",
+        "image format not supported",
+        "image format not supported: {format}; convert it, for example to PNG",
     )
     MISNAMED = Status.REJECTED, "not an image, though named like one"
     TRUNCATED = Status.REJECTED, "truncated", "truncated: {problem}"
     DAMAGED_IMAGE = Status.REJECTED, "damaged image", "damaged image: {problem}"
     UNKNOWN_RANGE = (
         Status.REJECTED,
-        "signed, 32-bit or float samples, whose range no file states",
+        "signed, 32-bit or float samples of unknown range",
     )
     UNREAD_KIND = (
         Status.REJECTED,
-        "kind of picture not supported",
-        "kind of picture not supported: {kind}",
+        "kind of image not supported",
+        "kind of image not supported: {kind}",
     )
     OVER_LIMITS = (
         Status.REJECTED,
@@ -93,7 +93,7 @@ class Reason(Enum):
     BELOW_MIN_SIZE = (
         Status.REJECTED,
         "smaller than min_size",
-        "smaller than min_size: {width}x{height}, {min_size} wanted",
+        "smaller than min_size ({min_size}): {width}x{height}",
     )
     SATURATED = Status.REJECTED, "saturated", "saturated: {share:.0%} of the samples"
     FLAT = Status.REJECTED, "flat", "flat: standard deviation {deviation:.1f}"
@@ -131,5 +131,5 @@ class BadImageError(InputError):
 
 
 def refuse(reason: Reason, **details: Any) -> BadImageError:
-    """Return the error of a picture that cannot be used, to be raised."""
+    """Return the error for an image that cannot be used; the caller raises it."""
     return BadImageError(Refusal(reason, details))

@@ -28,15 +28,15 @@ def split_images(
 ) -> SplitResult:
     """Divide images by their pixels' hash and the seed alone.
 
-    Images whose number from the hash lies below `val_split` validate: adding
-    images moves none of the others, and equal pictures cannot lie on both sides.
+    Hash and seed give each image a number in [0, 1); the image is for validation if it is
+    below `val_split`. So adding images moves none of the others, and equal images are on one side.
     Writes `train.csv`, `val.csv` and `split.json` (counts and hashes) to `out`.
 
     Args:
         manifest: `manifest.csv` of a dataset.
         out: folder for the lists; they name the shards relative to it.
         val_split: expected share of validation images, 0 < val_split < 1.
-        seed: makes another division.
+        seed: another seed gives another split.
         test_images: pictures, and folders of pictures, kept out of both sides
             (compared by decoded pixels).
 
@@ -51,7 +51,7 @@ def split_images(
     except FileNotFoundError:
         raise InputError(f"manifest {manifest} does not exist") from None
     if any({*LIST_COLUMNS, "status"} - row.keys() for row in rows):
-        raise InputError(f"{manifest} is no manifest written by extract.py")
+        raise InputError(f"{manifest} is not a manifest written by extract.py")
     rows = [row for row in rows if row["status"] == "accepted"]
     tests = {
         pixel_hash(read_image(path))
@@ -63,8 +63,8 @@ def split_images(
     rows = [row for row in rows if row["pixel_hash"] not in tests]
     if len(rows) < 2:
         raise InputError(
-            f"{manifest} has {found} usable image(s), {len(rows)} outside the test set; "
-            "a training and a validation side need at least 2"
+            f"{manifest} has {found} usable image(s), {len(rows)} outside the test set; give "
+            "at least 2, because training and validation need one each"
         )
     rows.sort(key=lambda row: uniform(seed, row["pixel_hash"]))
     n_val = sum(uniform(seed, row["pixel_hash"]) < val_split for row in rows)
@@ -72,7 +72,7 @@ def split_images(
     if n_val == 0 or n_val == len(rows):
         side = "validation" if n_val == 0 else "training"
         n_val = 1 if n_val == 0 else len(rows) - 1
-        warning = f"the {side} side was empty at val_split {val_split}; one image fills it"
+        warning = f"no image was chosen for {side} at val_split {val_split}, so one was moved there"
     sides = {"val": rows[:n_val], "train": rows[n_val:]}
     images = os.path.relpath(manifest.parent / "images", out)
     summary: dict = {"val_fraction": n_val / len(rows), "kept_out": kept_out, "warning": warning}

@@ -35,13 +35,13 @@ MANIFEST_COLUMNS = [
     "offset",
 ]
 
-#: What `ImageStore` reads of a list of images.
+#: The columns of a list of images that `ImageStore` reads.
 STORE_COLUMNS = ["name", "width", "height", "shard", "offset"]
 
-#: Share of a dataset's images that validate where nobody says otherwise.
+#: Default share of a dataset's images used for validation.
 DEFAULT_VAL_SPLIT = 0.1
 
-#: How shards are called.
+#: Names of shards.
 SHARD_NAME = re.compile(r"shard-\d{5,}\.bin")
 
 #: A new shard is begun once the current one is larger than this, in bytes.
@@ -51,8 +51,7 @@ SHARD_BYTES = 256 * 1024 * 1024
 def pixel_hash(pixels: np.ndarray) -> str:
     """Return a hash of a picture's size and its uint8 [height, width, 3] pixels.
 
-    128 bits of XXH3: equal pictures are found by it, and it guards against
-    nothing, so it need not be slow.
+    It finds equal images and has no security to provide, so it is a fast one: 128 bits of XXH3.
     """
     height, width, _ = pixels.shape
     digest = xxhash.xxh3_128(f"{width}x{height}:".encode())
@@ -124,7 +123,7 @@ def _sync_and_close(file: BinaryIO) -> None:
 
 
 class _Shard(NamedTuple):
-    """A shard, and what tells it from another file that takes its place."""
+    """A shard, and its identity, which changes when another file takes its place."""
 
     path: Path
     identity: tuple[int, int, int]
@@ -174,11 +173,13 @@ class ImageStore:
                 if None in (name, shown) or min(width, height) < 1:
                     raise ValueError
             except (KeyError, TypeError, ValueError):
-                raise InputError(f"{list_path} is no image list written by split.py") from None
+                raise InputError(f"{list_path} is not an image list written by split.py") from None
             if name not in shards:
                 path = list_path.parent / name
                 if not path.is_file():
-                    raise InputError(f"{list_path} names {path}, which does not exist")
+                    raise InputError(
+                        f"{list_path} names {path}, which does not exist; extract again"
+                    )
                 shards[name] = _Shard(path, _identity(path.stat()))
                 manifest = path.parent.parent / "manifest.csv"
                 self.manifest = manifest if manifest.is_file() else None

@@ -1,4 +1,4 @@
-"""A test set from an archive: a folder of PNGs, every picture of it or none."""
+"""Unpack a test set from an archive to a folder of PNGs: all its images, or an error."""
 
 import os
 import shutil
@@ -10,24 +10,24 @@ from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.data.store import STORE_COLUMNS, ImageStore
 from balle2017.files import file_name, read_table, sha256_file, write_bytes, write_table
 
-# Names of members have no limit, those of files 255 bytes; results add something to them.
+# File names are limited to 255 bytes, names of members are not, and results add to them.
 _LONGEST_NAME = 200
 
 
 def unpack_test_images(archive: Path, out: Path) -> int:
     """Decode the pictures of an archive to `out`/NAME.png; return how many there are.
 
-    They are named after their members, without folders; only what does not claim to be a
-    picture is left out, by name or content. One picture under two names is there twice, as
-    it would be in a folder.
+    They are named after their members, without folders. Only files that do not claim to be
+    images, by name or content, are left out. An image under two names is there twice, as it
+    would be in a folder.
 
     Args:
         archive: tar or zip.
         out: the folder; an earlier one is replaced.
 
     Raises:
-        InputError: see `extract_archives`; or a picture cannot be read or decoded: a
-            mean over the others would be another test set's.
+        InputError: see `extract_archives`; or an image cannot be read or decoded, because a
+            mean over the others would be that of another test set.
     """
     work = out.with_name(f".{out.name}.partial")
     shutil.rmtree(work, ignore_errors=True)
@@ -61,6 +61,6 @@ def unpack_test_images(archive: Path, out: Path) -> int:
 
 
 def write_record(folder: Path, record: Path) -> None:
-    """Write the SHA-256 of every file in a folder, as sha256sum does: it stands for them."""
+    """Write the SHA-256 of every file in a folder, in the format of sha256sum."""
     paths = sorted(path for path in folder.iterdir() if path.is_file())
     write_bytes(record, "".join(f"{sha256_file(path)}  {path.name}\n" for path in paths).encode())

@@ -1,1 +1,1 @@
-"""What Snakemake asks: the config checked, sources recorded, failures told."""
+"""Functions for the Snakefile: check the config, record sources, report failures."""

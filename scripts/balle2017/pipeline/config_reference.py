@@ -22,7 +22,7 @@ This page is written by `uv run python scripts/describe_config.py`, from
 
 
 def allowed_values(schema: Mapping[str, Any]) -> str:
-    """Return in words what a key of this JSON schema may have."""
+    """Return in words the values that this part of a JSON schema allows."""
     if "x-allowed" in schema:
         return schema["x-allowed"]
     if "enum" in schema:
@@ -43,7 +43,7 @@ def config_reference(schema: Mapping[str, Any], shipped: Mapping[str, Any]) -> s
     """Return the page that describes every key, in Markdown.
 
     Args:
-        schema: the JSON schema of the config; keys that are maps themselves are sections.
+        schema: the JSON schema of the config; keys with properties of their own are sections.
         shipped: the content of config.yaml.
     """
     sections = {name: part for name, part in schema["properties"].items() if "properties" in part}
@@ -56,7 +56,7 @@ def config_reference(schema: Mapping[str, Any], shipped: Mapping[str, Any]) -> s
 
 
 def _table(keys: Mapping[str, Any], shipped: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the rows of a section, its head first."""
+    """Yield the lines of a section's table."""
     yield "| key | what it is | allowed | default | config.yaml |"
     yield "|---|---|---|---|---|"
     for name, schema in keys.items():

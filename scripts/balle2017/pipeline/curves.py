@@ -1,4 +1,4 @@
-"""The curves of others that an experiment is compared with, see `evaluation.curves`."""
+"""The published curves that an experiment is compared with, see `evaluation.curves`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,14 +6,14 @@ from typing import Any
 
 from balle2017.errors import InputError
 
-#: In place of a file: the table of what others published for the Kodak images.
+#: In place of a file, this stands for the table of published results on Kodak.
 PUBLISHED = "published"
 
 _KODAK = "kodak"
 
 
 def curve_files(config: Mapping[str, Any], published: str) -> list[tuple[str, str]]:
-    """Return the files of others' curves, each with its source, "" where that is in the file.
+    """Return the files with published curves and their sources ("" if the file has them).
 
     Args:
         config: checked against the schema, with its defaults.
@@ -33,15 +33,17 @@ def curve_files(config: Mapping[str, Any], published: str) -> list[tuple[str, st
         if file == PUBLISHED:
             if not on_kodak or source is not None:
                 raise InputError(
-                    f"{where}.file is {PUBLISHED}: these are curves for test_images: {_KODAK}, and "
-                    "have their sources; leave them out"
+                    f"{where}.file is {PUBLISHED}; use it only with test_images: {_KODAK}, and "
+                    "without a source"
                 )
             files.append((published, ""))
             continue
         if not Path(file).is_file():
-            raise InputError(f"{where}.file is {file}, which is no file; give a CSV or a JSON file")
+            raise InputError(
+                f"{where}.file is {file}, which is not a file; give a CSV or a JSON file"
+            )
         if not (source or "").strip():
-            raise InputError(f"{where} lacks source: who published {file}")
+            raise InputError(f"{where}.source must be given; say who published {file}")
         files.append((file, source))
     if len({file for file, _ in files}) < len(files):
         raise InputError("config: evaluation.curves has a file twice; remove one")

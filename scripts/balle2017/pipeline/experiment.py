@@ -1,4 +1,4 @@
-"""What the workflow derives from its config: checks, advice, names, command-line flags."""
+"""Checks of the workflow's config, notes about odd settings, and command-line flags."""
 
 import datetime
 import difflib
@@ -73,7 +73,7 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         return f"{name} is not a config key; {hint}allowed: {', '.join(known)}"
     if error.validator == "required":
         lacks = next(name for name in rule if name not in value)
-        return f"{key} lacks {lacks}".lstrip()
+        return f"{key}.{lacks} must be given".lstrip(".")
     shown = json.dumps(value, default=str)
     if error.validator in BOUNDS:
         return f"{key} is {shown}; it must be {BOUNDS[error.validator].format(rule)}"
@@ -81,7 +81,7 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         "type": lambda: error.schema.get("x-allowed", _types(rule)),
         "enum": lambda: f"one of {', '.join(map(str, rule))}",
         "minItems": lambda: f"a list of at least {rule}",
-        "minLength": lambda: "given",
+        "minLength": lambda: "non-empty",
         "maxItems": lambda: f"a list of at most {rule}",
         "uniqueItems": lambda: "free of repeated values",
         "pattern": lambda: error.schema.get("x-allowed", f"like {rule}"),
@@ -143,7 +143,7 @@ def _values(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def check_config(config: dict, schema: dict) -> None:
-    """Check a config against its schema, and what a schema cannot say.
+    """Check a config against its schema, and for mistakes that a schema cannot express.
 
     Raises:
         InputError: in one sentence, the key that is wrong and what is allowed.
@@ -161,8 +161,8 @@ def check_config(config: dict, schema: dict) -> None:
             )
     if config.get("experiment") in RESERVED:
         raise InputError(
-            f"config: experiment is {config['experiment']}, which is the name of another folder in "
-            "results/; give another name"
+            f"config: experiment is {config['experiment']}, which is the name of a shared folder "
+            "in results/; choose another name"
         )
     names = [lambda_name(value) for value in config.get("lambdas", [])]
     if len(set(names)) < len(names):
@@ -173,7 +173,7 @@ def check_config(config: dict, schema: dict) -> None:
     if patch and smallest and smallest < patch:
         raise InputError(
             f"config: data.min_size is {smallest}; it must be at least training.patch_size, which "
-            f"is {patch}; raise the one or lower the other"
+            f"is {patch}; raise one or lower the other"
         )
 
 
@@ -196,11 +196,11 @@ _JPEG = frozenset([".jfif", ".jpeg", ".jpg"])
 
 
 def advice(config: dict[str, Any], test_images: list[Path]) -> list[str]:
-    """Return one sentence for each setting that seems odd.
+    """Return one sentence for each setting that may be a mistake.
 
     Args:
         config: a checked config.
-        test_images: files of the test set, as far as they are there already.
+        test_images: files of the test set; those that are not there yet are missing.
     """
     low, high = USUAL_LAMBDAS
     odd = [f"{value:g}" for value in config["lambdas"] if not low <= value <= high]
@@ -208,12 +208,12 @@ def advice(config: dict[str, Any], test_images: list[Path]) -> list[str]:
     lines = []
     if odd:
         lines.append(
-            f"lambdas has {', '.join(odd)}, usual are {low} to {high}: the loss is bits per pixel "
-            "+ lambda * MSE, with pixels from 0 to 255"
+            f"lambdas has {', '.join(odd)}; usual values are {low} to {high}, because the loss is "
+            "bits per pixel + lambda * MSE with pixels from 0 to 255"
         )
     if jpegs:
         lines.append(
-            f"{len(jpegs)} of the {len(test_images)} test images are JPEG files: JPEG codes these "
-            "again almost for nothing, so the comparison with it says little"
+            f"{len(jpegs)} of the {len(test_images)} test images are JPEG files; JPEG codes these "
+            "again at almost no cost, so the comparison with JPEG says little"
         )
     return [f"note: {line}" for line in lines]

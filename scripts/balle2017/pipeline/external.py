@@ -1,4 +1,4 @@
-"""The codecs of the config that are programs of others, see `evaluation.external`."""
+"""The external codecs of the config, see `evaluation.external`."""
 
 import shlex
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ def external_codecs(
         on_this_machine: also check that the programs are here.
 
     Raises:
-        InputError: a name that is taken, a command that cannot be meant, a missing program.
+        InputError: the name is taken, a command cannot work, or a program is missing.
     """
     built_in = schema["properties"]["evaluation"]["properties"]["codecs"]["properties"]
     codecs = {}
     for name, part in config["evaluation"]["external"].items():
         where = f"config: evaluation.external.{name}"
         if name in (*built_in, MODEL_CODEC, ADAPTIVE_CODEC):
-            raise InputError(f"{where} has the name of a codec that is built in; give another")
+            raise InputError(f"{where} has the name of a built-in codec; choose another")
         try:
             codec = ExternalCodec(
                 name=name,

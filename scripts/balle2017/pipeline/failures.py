@@ -1,4 +1,4 @@
-"""What a run that failed tells at its end: which jobs, why, and where their logs are."""
+"""What a failed run prints at its end: which jobs failed, why, and where their logs are."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,8 +10,8 @@ class Job(NamedTuple):
 
     Attributes:
         rule: its rule's name.
-        log: what it printed; the file's name tells the rule's jobs apart.
-        results: the files and folders that it makes; Snakemake deletes those of a job that failed.
+        log: file with its output, named after the job.
+        results: the files and folders that it makes; Snakemake deletes those of a failed job.
     """
 
     rule: str
@@ -20,11 +20,11 @@ class Job(NamedTuple):
 
 
 def failed_jobs(jobs: Iterable[Job], since: float) -> list[str]:
-    """Return two lines for each job that wrote a log and not all of its results.
+    """Return two lines for each job that wrote a log but not all of its results.
 
     Args:
-        jobs: all that the run may have started.
-        since: logs from before this time, in seconds of the epoch, are another run's.
+        jobs: all jobs that the run may have started.
+        since: start of the run, in seconds since the epoch; older logs are those of other runs.
     """
     lines = []
     for job in jobs:

@@ -1,4 +1,4 @@
-"""The grid of models: which flags each is trained with, and which model it starts from."""
+"""The flags that each model of the grid is trained with, and the model it starts from."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ def base_of(config: Mapping[str, Any], lambda_rd: float) -> float | None:
 
 
 def latents(config: Mapping[str, Any], lambda_rd: float) -> int | None:
-    """Return the config's number of latents for one lambda, which may be left open."""
+    """Return the config's number of latents for one lambda; None if the config leaves it open."""
     return value_for(config["model"]["num_latents"], lambda_rd, "model.num_latents")
 
 
@@ -94,8 +94,8 @@ def check_fine_tuning(config: Mapping[str, Any]) -> None:
         config: checked, with its defaults.
 
     Raises:
-        InputError: a base is no lambda of the config, or starts from another itself; a model
-            has other filters than its base, or more latents.
+        InputError: a base is not a lambda of the config, or itself starts from another; or a
+            model has other filters than its base, or more latents.
     """
     names = [lambda_name(lambda_rd) for lambda_rd in config["lambdas"]]
     for lambda_rd in config["lambdas"]:
@@ -109,7 +109,7 @@ def check_fine_tuning(config: Mapping[str, Any]) -> None:
         if base_of(config, base) is not None:
             raise InputError(
                 f"config: fine_tuning.base_lambda is {base} for lambda {lambda_name(lambda_rd)}, "
-                f"but {base} starts from {base_of(config, base)} itself; a base must be its own"
+                f"but {base} itself starts from {base_of(config, base)}; map {base} to {base}"
             )
         _check_size(config, lambda_rd, base)
 
@@ -125,7 +125,7 @@ def _check_size(config: Mapping[str, Any], lambda_rd: float, base: float) -> Non
             continue
         if value > of_base or (key == "num_filters" and value != of_base):
             raise InputError(
-                f"config: model.{key} is {value} for lambda {lambda_name(lambda_rd)} and "
-                f"{of_base} for {base}, whose model it starts from; it must "
-                f"be {'the same' if key == 'num_filters' else 'no more'}"
+                f"config: model.{key} is {value} for lambda {lambda_name(lambda_rd)}, which starts "
+                f"from the model of lambda {base} with {of_base}; it must be "
+                f"{'the same' if key == 'num_filters' else 'no more'}"
             )

@@ -1,4 +1,4 @@
-"""Where the images of an experiment come from, and the small records that stand for them."""
+"""The sources of an experiment's images, and the small records that stand for them."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from balle2017.files import (
 
 #: Folders of results/ that all experiments share.
 RESERVED = ("builtin", "datasets", "kodak", "testsets")
-#: Folders of an experiment that have no test set's results.
+#: Folders of an experiment that hold other things than the results on a test set.
 TAKEN = ("comparisons", "models", "split")
 #: Where the workflow writes, below the folder that it runs in.
 OUTPUT_FOLDERS = tuple(map(Path, (".snakemake", "logs", "results", "work")))
@@ -31,13 +31,13 @@ BUILTIN, DATASETS, KODAK, TESTSETS = (f"results/{name}" for name in RESERVED)
 
 
 class Recorder:
-    """Writes records of files in the main process; other processes take those that are there.
+    """Writes records of files in the main process; other processes only name them.
 
-    The jobs of a cluster read the workflow too. They neither walk nor hash anything.
+    The jobs of a cluster read the workflow too, and must not hash the images again.
     """
 
     def __init__(self, folder: Path, writes: bool):
-        """Keep records in `folder`; without `writes` only name them."""
+        """Keep records in `folder`; without `writes`, write none."""
         self.folder = folder
         self.writes = writes
 
@@ -50,7 +50,7 @@ class Recorder:
 
 @dataclass(frozen=True)
 class TestSet:
-    """The pictures that are measured.
+    """The images that the codecs are measured on.
 
     Attributes:
         name: of the folders of results.
@@ -76,12 +76,12 @@ def test_set(config: Mapping[str, Any], recorder: Recorder, suite: Mapping[str, 
         suite: hashes of the Kodak images, see `kodak.read_hashes`.
 
     Raises:
-        InputError: there are no such pictures, or their folder has the name of a result.
+        InputError: there are no such images, or their folder has the name of other results.
     """
     choice = config["test_images"]
     if config["kodak"] is not None and choice != "kodak":
         raise InputError(
-            f"config: kodak is given, and test_images is {choice}; set test_images to kodak"
+            f"config: kodak is given, but test_images is {choice}; set test_images to kodak"
         )
     if choice == "builtin":
         return TestSet(choice, f"{BUILTIN}/test", f"{BUILTIN}/test.sha256")
@@ -89,7 +89,7 @@ def test_set(config: Mapping[str, Any], recorder: Recorder, suite: Mapping[str, 
         return TestSet(choice, KODAK, f"{KODAK}.sha256")
     path = Path(config["kodak"] if choice == "kodak" else choice)
     if choice == "kodak":
-        # A folder that is missing has no record; the check says so.
+        # A missing folder has no record; check_folder reports it.
         record = recorder.record([path]) if path.exists() else ""
         if recorder.writes:
             check_folder(path, suite, lambda file: read_record(Path(record))[str(file)])
@@ -98,11 +98,11 @@ def test_set(config: Mapping[str, Any], recorder: Recorder, suite: Mapping[str, 
     name = file_name(path.name.split(".")[0] if packed else path.resolve().name)
     if name in TAKEN:
         raise InputError(
-            f"config: test_images is {choice}; {name} is the name of other results of an "
-            "experiment, so rename it"
+            f"config: test_images is {choice}, but results/EXPERIMENT/{name} holds other results; "
+            "rename the images' folder or archive"
         )
     if packed:
-        # Archives of one name are several test sets.
+        # Archives in different folders may have the same name.
         folder = f"{TESTSETS}/{name}-{sha256_json(str(path))[:8]}"
         return TestSet(name, folder, f"{folder}.sha256", str(path), recorder.record([path]))
     if recorder.writes:
@@ -116,7 +116,7 @@ def test_set(config: Mapping[str, Any], recorder: Recorder, suite: Mapping[str, 
 
 
 def training_test_record(config: Mapping[str, Any], recorder: Recorder) -> str | None:
-    """Return the record of the pictures that train.py tests each model on, if it does.
+    """Return the record of the images of training.test_dir; None if that is not set.
 
     Raises:
         InputError: there is no such folder.
@@ -171,8 +171,8 @@ def check_sources(sources: list[str], hashes: list[str]) -> None:
             raise InputError(f"config: train_archive is {source}, which does not exist")
         elif hashes and Path(source).is_dir():
             raise InputError(
-                f"config: train_archive_sha256 is given, and {source} is a folder, which has none; "
-                "pack it into a tar"
+                f"config: train_archive_sha256 is given, but {source} is a folder, which has no "
+                "SHA-256; pack it into a tar"
             )
 
 
@@ -194,7 +194,7 @@ def read_record(path: Path) -> dict[str, str]:
 
 
 def _read_cache(path: Path) -> dict[str, list]:
-    """Return what `record_sources` kept of each file; nothing of what is damaged."""
+    """Return the stamps and hashes that `record_sources` kept; none if the cache is damaged."""
     try:
         cache = read_json(path)
     except (FileNotFoundError, ValueError):
@@ -204,7 +204,7 @@ def _read_cache(path: Path) -> dict[str, list]:
 
 
 def _is_entry(entry: Any) -> bool:
-    """Tell a stamp and a SHA-256 from what else JSON may hold."""
+    """Tell whether a value from JSON is a stamp with a SHA-256."""
     return (
         isinstance(entry, list)
         and len(entry) == 2
@@ -216,7 +216,7 @@ def _is_entry(entry: Any) -> bool:
 def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] | None = None) -> Path:
     """Write the SHA-256 of files, and of all files below folders, to a small record.
 
-    What the workflow itself writes below them (`OUTPUT_FOLDERS`) is passed over.
+    Skips what the workflow itself writes below them (`OUTPUT_FOLDERS`).
 
     Snakemake compares files of more than a megabyte by time only, so the record
     stands for them: it is rewritten only when content changes. Hashes are kept
@@ -231,7 +231,7 @@ def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] | No
         The record's path, in the format of sha256sum.
 
     Raises:
-        InputError: a path does not exist or may not be read.
+        InputError: a path does not exist or is not readable.
     """
     files: list[Path] = []
     urls = urls or {}
@@ -246,18 +246,18 @@ def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] | No
     known = {}
     for file in files:
         status = file.stat()
-        # A copy may keep size and time, but not the time of the copying.
+        # Copying can preserve size and mtime, but not ctime.
         stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         entry = cache.get(str(file))
         try:
             digest = entry[1] if entry and entry[0] == stamp else sha256_file(file)
         except PermissionError:
-            raise InputError(f"{file} may not be read; change its permissions or move it") from None
+            raise InputError(f"{file} is not readable; change its permissions or move it") from None
         known[str(file)] = [stamp, digest]
     if known != cache:
         write_bytes(cache_path, json.dumps(known).encode())
     digests = {name: digest for name, (_, digest) in known.items()} | dict(urls)
-    # A file's name may be no UTF-8.
+    # A file name may not be UTF-8.
     content = os.fsencode("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
     if not record.is_file() or record.read_bytes() != content:
         write_bytes(record, content)

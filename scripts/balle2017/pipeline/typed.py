@@ -1,4 +1,4 @@
-"""The config as somebody typed it, before YAML and the command line make numbers of names."""
+"""The config as it was typed, before YAML and the command line turn names into numbers."""
 
 import argparse
 import collections
@@ -21,7 +21,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
     for key, times in collections.Counter(map(str, keys)).items():
         if times > 1:
             raise InputError(
-                f"config: {node.start_mark.name} has the key {key} twice, and YAML forgets the "
+                f"config: {node.start_mark.name} has the key {key} twice, and YAML ignores the "
                 "first; remove one"
             )
     return loader.construct_mapping(node, deep=True)
@@ -44,7 +44,7 @@ def _merge(target: dict[str, Any], change: Mapping[str, Any]) -> None:
 def read_typed(
     files: Iterable[Path], entries: Iterable[str], profile: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return a config in which every single value is the text that stands for it.
+    """Return a config in which every value is the text that was typed.
 
     Args:
         files: YAML or JSON files, each laid over those before it.
@@ -71,7 +71,7 @@ def read_typed(
             value = text
         if key in given and not isinstance(value, Mapping):
             raise InputError(
-                f"config: {key} is given twice on the command line, and Snakemake forgets the "
+                f"config: {key} is given twice on the command line, and Snakemake ignores the "
                 "first; remove one"
             )
         given.add(key)
@@ -93,9 +93,9 @@ def _alternatives(schema: Mapping[str, Any], kind: str) -> list[Mapping[str, Any
 def keep_texts(value: Any, typed: Any, schema: Mapping[str, Any]) -> Any:
     """Return a config whose texts are as they were typed.
 
-    YAML reads 1.10, 2024_05_01, 010, 1e3, 1:30, yes and 2024-05-01 as numbers, truths and
-    dates, and so does Snakemake on the command line. Where only a text can be meant, it is
-    the text; `null` stays nothing where nothing is allowed.
+    YAML reads 1.10, 2024_05_01, 010, 1e3, 1:30, yes and 2024-05-01 as numbers, booleans and
+    dates, and so does Snakemake on the command line. Where the schema allows only a text, the
+    value is the text as typed; `null` stays None where the schema allows null.
 
     Args:
         value: the config, or a part of it.
@@ -139,9 +139,9 @@ class _Count(argparse.Action):
 
 
 def repeated_flag(parser: argparse.ArgumentParser, argv: Sequence[str]) -> str | None:
-    """Return the flag of Snakemake that holds the config and is given twice, if there is one.
+    """Return the first of the flags `--config` and `--configfile` that is given twice, or None.
 
-    Each use of such a flag replaces what the one before it said.
+    Snakemake uses only the last of them.
 
     Args:
         parser: Snakemake's; it knows all spellings and abbreviations. It is used up.
@@ -151,7 +151,7 @@ def repeated_flag(parser: argparse.ArgumentParser, argv: Sequence[str]) -> str |
     return next((flag for flag in _FLAGS if given[flag] > 1), None)
 
 
-# What holds the config, on the command line; a profile has the same keys without the dashes.
+# The flags that hold the config; a profile has the same keys without the dashes.
 _FLAGS = ("--config", "--configfile")
 
 
@@ -188,7 +188,7 @@ def profile_files(
 
 
 def read_profile(file: Path) -> dict[str, Any]:
-    """Return what a profile says of the config, as text; nothing where it is no map of YAML."""
+    """Return a profile's entries for the config, as text; none if it is not a YAML map."""
     try:
         with open(file, encoding="utf-8") as stream:
             content = yaml.load(stream, yaml.BaseLoader)
@@ -202,7 +202,7 @@ def read_profile(file: Path) -> dict[str, Any]:
 def check_places(
     parser: argparse.ArgumentParser, argv: Sequence[str], profiles: Mapping[Path, Mapping]
 ) -> None:
-    """Check that nothing of the config is forgotten: Snakemake takes one place and no other.
+    """Check that each flag of the config is in one place, because Snakemake reads only one.
 
     Args:
         parser: Snakemake's; it is used up.
@@ -220,6 +220,6 @@ def check_places(
         ]
         if len(places) > 1:
             raise InputError(
-                f"{flag.strip('-')} is given {' and '.join(places)}, and Snakemake forgets one of "
-                "them; put all in one place"
+                f"{flag.strip('-')} is given {' and '.join(places)}, and Snakemake ignores one of "
+                "them; put everything in one place"
             )
