@@ -330,7 +330,7 @@ MALFORMED = {
     "a large base": (set_entry("base", (0, 0), -(2**31)), "base exceeds"),
     "a large logarithm": (set_entry("logarithms", 7, 3000), "logarithms exceeds"),
     "a large prediction": (set_entry("prediction", (1, 1), -2000), "prediction exceeds"),
-    "too few channels": (lose_a_channel, "order has not 8 channels"),
+    "too few channels": (lose_a_channel, "order does not have 8 channels"),
     "a table that falls": (set_entry("cdf", 2, 70000), "does not rise"),
     "a table of another precision": (set_entry("cdf", 0, -12), "does not rise"),
     "a table that has no end": (cut("cdf"), "ends within a table"),

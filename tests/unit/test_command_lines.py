@@ -117,7 +117,7 @@ BAD_INPUT = {
     "seed of 2**32": ("train", "--data_dir", "{pics}", "--seed", "4294967296", 2, "at most"),
     "model without lambda": (
         *("train", "--data_dir", "{pics}", "--patch_size", "16", "--save_dir", "{tmp}/o"),
-        *("--init_from", "{tmp}/models", 2, "is no model's: it lacks lambda_rd"),
+        *("--init_from", "{tmp}/models", 2, "is not a model's file: it lacks lambda_rd"),
     ),
     "lambda of 0": ("train", "--data_dir", "{pics}", "--lambda_rd", "0", 2, "more than 0"),
     "no large image": (

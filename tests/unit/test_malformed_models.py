@@ -400,7 +400,7 @@ def test_what_is_no_regular_file_is_refused_unopened(parts, tmp_path, tensorflow
     write_model(tmp_path / "m", *parts)
     (tmp_path / "m" / "model.safetensors").unlink()
     make(tmp_path / "m" / "model.safetensors")
-    with pytest.raises(InputError, match="no regular file"):
+    with pytest.raises(InputError, match="not a regular file"):
         load_model(tmp_path / "m")
 
 

@@ -136,7 +136,7 @@ def test_training_starts_from_another_model(run, pictures, tmp_path):
     for name, value in weights(tmp_path).items():
         np.testing.assert_allclose(value, source[name], atol=1e-28, err_msg=name)
     assert f"starting from {folder / 'out' / 'model'}, trained for lambda 0.03" in done.stdout
-    assert "warning: 4 patch(es) of 2 image(s) validate, and decide" in done.stdout
+    assert "warning: validation has only 4 patch(es) of 2 image(s), and decides" in done.stdout
     # Nor did the first epoch change what the start was found to give.
     (start,) = re.findall(r"^start  (val_loss .*)$", done.stdout, re.M)
     assert f"  {start}  " in next(

@@ -136,7 +136,7 @@ def test_a_whole_file_that_is_no_checkpoint_is_passed_over(tensorflow, tmp_path,
     save_tensors(checkpoints.path(2), *change(arrays, description))
     lines = []
     resume(trainer, checkpoints, {"a": 1}, False, lines.append)
-    assert f"{checkpoints.path(2)} is no checkpoint of a training" in lines[0]
+    assert f"{checkpoints.path(2)} is not a training checkpoint" in lines[0]
     assert "resumed from step 0 " in lines[1]
 
 

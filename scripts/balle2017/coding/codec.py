@@ -202,7 +202,7 @@ class Codec:
             )
         rows, columns = latent_shape(stream.height, stream.width)
         if stream.latent_shape != (rows, columns, self._channels):
-            raise DamagedFileError(f"latent shape {stream.latent_shape} does not fit the picture")
+            raise DamagedFileError(f"latent shape {stream.latent_shape} does not fit the image")
         if stream.version not in self._fewest_bits:
             raise DamagedFileError(f"format version 2, but {self.model.folder} has no adaptation")
         # Or a few bytes of a stranger would cost the time of the largest picture.

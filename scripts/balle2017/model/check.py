@@ -94,10 +94,10 @@ def check_size(path: Path) -> None:
         InputError: it is.
     """
     if os.path.exists(path) and not os.path.isfile(path):
-        raise InputError(f"{path} is no regular file")
+        raise InputError(f"{path} is not a regular file")
     limit = _MAX_BYTES[path.name]
     if os.path.isfile(path) and os.path.getsize(path) > limit:
-        raise InputError(f"{path} is no model's: it has more than {limit} bytes")
+        raise InputError(f"{path} is not a model's file: it has more than {limit} bytes")
 
 
 def check_config(path: Path, config: Any) -> None:
@@ -135,7 +135,7 @@ def check_model(path: Path, description: Any, arrays: dict[str, np.ndarray]) -> 
     unknown = sorted(arrays.keys() - expected.keys())
     if unknown:
         raise InputError(
-            f"{path} has a tensor {_shown(unknown[0])}, of which this program knows nothing; "
+            f"{path} has a tensor {_shown(unknown[0])}, which this program does not know; "
             "another version may have written it"
         )
     for name, tensor in expected.items():
@@ -157,7 +157,7 @@ def check_model(path: Path, description: Any, arrays: dict[str, np.ndarray]) -> 
 def _check_description(path: Path, description: Any) -> None:
     """Check what both files say."""
     if not isinstance(description, dict):
-        raise InputError(f"{path} is no model's: it holds {_shown(description)}")
+        raise InputError(f"{path} is not a model's file: it holds {_shown(description)}")
     _check_entry(path, description, "format", FORMAT, lambda value: value == FORMAT)
     for name in ("num_filters", "num_latents"):
         _check_entry(
@@ -167,7 +167,7 @@ def _check_description(path: Path, description: Any) -> None:
 
 def _check_entry(path: Path, entries: dict, name: str, wanted: str, is_right: Any) -> None:
     if name not in entries:
-        raise InputError(f"{path} is no model's: it lacks {name}")
+        raise InputError(f"{path} is not a model's file: it lacks {name}")
     if not is_right(entries[name]):
         raise InputError(f"{path}: {name} is {_shown(entries[name])}, expected {wanted}")
 

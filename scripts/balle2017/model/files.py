@@ -154,7 +154,7 @@ def _build_adaptation(arrays: dict[str, np.ndarray], channels: int, path: Path) 
     except ValueError as error:
         raise InputError(f"{path}: {_ADAPTIVE}{error}") from None
     if len(adaptation.order) != channels:
-        raise InputError(f"{path}: {_ADAPTIVE}order has not {channels} channels")
+        raise InputError(f"{path}: {_ADAPTIVE}order does not have {channels} channels")
     return adaptation
 
 

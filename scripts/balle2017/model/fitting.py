@@ -86,7 +86,7 @@ def adapt_model(model: Path, pictures: Iterable[np.ndarray]) -> str:
         exact -= trained.tables["quantization_offset"]
         latents.append(np.rint(exact).astype(np.int32))
     if not latents:
-        raise InputError("the adaptation needs at least one picture")
+        raise InputError("the adaptation needs at least one image")
     return save_adaptation(trained.folder, fit_adaptation(latents))
 
 

@@ -94,7 +94,7 @@ def _read(path: Path, trainer: Trainer) -> tuple[dict[str, np.ndarray], dict]:
     if not wrong and not _is_history(entries):
         wrong.append("history")
     if wrong:
-        raise DamagedFileError(f"{path} is no checkpoint of a training: {wrong[0]} is not right")
+        raise DamagedFileError(f"{path} is not a training checkpoint: {wrong[0]} is not right")
     return arrays, description
 
 

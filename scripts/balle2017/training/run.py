@@ -242,7 +242,7 @@ class _Run:
         if settings.warmup_steps >= settings.total_steps:
             self.monitor.line(
                 f"warning: the learning rate rises over {settings.warmup_steps} steps "
-                f"(warmup_steps), and the training has {settings.total_steps}"
+                f"(warmup_steps), but the training has only {settings.total_steps}"
             )
         self.monitor.start(trainer.step, settings.total_steps)
         if trainer.step == 0:
@@ -255,8 +255,8 @@ class _Run:
             if self.termination.requested:
                 self._checkpoint()
                 raise Interrupted(
-                    f"{self.termination.requested}; checkpoint at step {trainer.step} of "
-                    f"{settings.total_steps}; the same command goes on from there"
+                    f"{self.termination.requested}; wrote a checkpoint at step {trainer.step} of "
+                    f"{settings.total_steps}; run the same command again to continue"
                 )
 
     def _log_start(self) -> None:
@@ -264,8 +264,8 @@ class _Run:
         patches, images = len(self.val_patches), self.val_count
         if patches < _FEW_PATCHES or images == 1:
             self.monitor.line(
-                f"warning: {patches} patch(es) of {images} image(s) validate, and decide which "
-                "epoch's weights are kept"
+                f"warning: validation has only {patches} patch(es) of {images} image(s), and "
+                "decides which epoch's weights are kept"
             )
         if self.settings.init_from is not None:
             val = self.trainer.validate(self.val_patches).result
@@ -352,7 +352,8 @@ class _Run:
         dead = [name for name in GDN_COLUMNS if row[name] < DEAD_SHARE]
         if dead:
             self.monitor.line(
-                f"warning: {', '.join(dead)} hardly normalize any more; lower gdn_lr_factor"
+                f"warning: almost no normalization is left in {', '.join(dead)}; "
+                "lower gdn_lr_factor"
             )
 
     def _test(self) -> dict:
@@ -380,8 +381,8 @@ class _Run:
         folder = self.options.save_dir / "model"
         if self.adaptation is not None and len(store) < FEWEST_PICTURES:
             self.monitor.line(
-                f"{len(store)} images are too few to fit the entropy coder: it stays that of the "
-                "model that training started from"
+                f"{len(store)} images are too few to fit the entropy coder; that of the starting "
+                "model is kept"
             )
             return save_adaptation(folder, self.adaptation)
         return adapt_model(
@@ -413,7 +414,7 @@ class _Run:
             **machine_record(self.device),
         }
         write_json(options.save_dir / "run.json", record)
-        images = test["images"] if options.test_pictures else "the validation"
+        images = test["images"] if options.test_pictures else "the validation set"
         self.monitor.line(
             f"model of epoch {best['epoch']}: loss {test['loss']:.4f}, {test['bpp']:.4f} bpp, "
             f"{test['psnr']:.2f} dB on {test['count']} image(s) of {images}; "
