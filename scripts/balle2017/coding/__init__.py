@@ -1,1 +1,1 @@
-"""The codec: compressed files from pictures, and pictures from compressed files."""
+"""The codec: compressed files from images, and images from compressed files."""

@@ -1,8 +1,8 @@
 """An entropy coder that adapts: range coding with the tables that `context` chooses.
 
-Unlike those of the static prior, these tables leave nothing to the range coder for values
-beyond them: it would read on and on in some forged files. The last entry of a table means
-that the value follows, in a fixed number of digits.
+For a value beyond its table, the last entry of the table announces that the value follows in a
+fixed number of digits. The static prior leaves such values to the range coder's own escape
+code, which in some forged files would never end.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from balle2017.model.adaptation import Adaptation, split_tables
 from balle2017.model.check import RANGE_CODER_PRECISION as PRECISION
 from balle2017.model.context import Step, indexes, predictions, steps
 
-#: A value beyond its table is coded in so many digits of 8 bits: enough for latents up to
-#: `MAX_LATENT` and what may be taken off them.
+#: A value beyond its table is coded in this many digits of 8 bits: enough for latents up to
+#: `MAX_LATENT` and their predictions.
 _DIGITS = 2
 _DIGIT_SHIFTS = np.arange(8 * (_DIGITS - 1), -1, -8, dtype=np.int32)
 _DIGIT_TABLE = [PRECISION, *range(0, 2**PRECISION + 1, 2 ** (PRECISION - 8))]
@@ -28,7 +28,7 @@ class AdaptiveCoder:
     """Codes integer latents with the tables of an `Adaptation`.
 
     Attributes:
-        fewest_bits: a bound under which no value is coded, see `CodeLengths.fewest`.
+        fewest_bits: lower bound on the bits of a value, see `CodeLengths.fewest`.
     """
 
     def __init__(self, adaptation: Adaptation):
@@ -49,7 +49,7 @@ class AdaptiveCoder:
         return steps(values, a.group_sizes, a.magnitude_weights, a.expected, a.logarithms)
 
     def _context(self, step: Step) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-        """Return the tables' indexes and what `predictions` does."""
+        """Return the tables' indexes, and the result of `predictions`."""
         part = step.pass_, step.where[0]
         base, weights = self._adaptation.base[part], self._weights[part]
         index = indexes(step, base, weights, len(self._cdf_offset))
@@ -139,7 +139,7 @@ class AdaptiveCoder:
         """Return latents as int16 [channels, height, width], channels in coding order."""
         height, width, channels = latents.shape
         values = np.empty((channels, height, width), np.int16)
-        # A row at a time, so that large pictures need no second copy.
+        # A row at a time, so that large images need no second copy.
         for row in range(height):
             values[:, row] = latents[row, :, self._adaptation.order]
         return values

@@ -1,4 +1,4 @@
-"""The compressed file: a 32-byte header that proves the file's integrity, and the payload.
+"""The compressed file: a 32-byte header with a checksum, and the payload.
 
 All numbers are big-endian.
 
@@ -7,8 +7,8 @@ offset  bytes  content
 3       1      format version: 1, coded with the static prior, or 2, with the adaptive coder
 4       8      model id: the first 8 bytes of the model's SHA-256, in version 1 without
                the adaptation
-12      2      picture width in pixels
-14      2      picture height in pixels
+12      2      image width in pixels
+14      2      image height in pixels
 16      2      latent height
 18      2      latent width
 20      2      latent channels
@@ -32,7 +32,7 @@ _FIELDS = struct.Struct(">3sB8sHHHHHI")
 _CHECK_BYTES = 6
 HEADER_BYTES = _FIELDS.size + _CHECK_BYTES
 
-#: Largest side of a picture that the format can hold.
+#: Largest side of an image that the format can hold.
 MAX_SIDE = 0xFFFF
 
 
@@ -43,8 +43,8 @@ class Bitstream:
     Attributes:
         model_id: 8 bytes, `TrainedModel.model_id` of the encoder's model, or in
             version 2 its `adaptive_id`.
-        width: picture width in pixels.
-        height: picture height in pixels.
+        width: image width in pixels.
+        height: image height in pixels.
         latent_shape: height, width and channels of the latents.
         payload: range-coded latents.
         version: `STATIC` or `ADAPTIVE`.
@@ -84,7 +84,7 @@ class Bitstream:
             DamagedFileError: not such a file, another version, cut short, longer
                 than it says, or altered.
         """
-        # Others that hold bytes are no strings to TensorFlow.
+        # TensorFlow takes no other type that holds bytes for a string.
         data = bytes(data)
         version, model_id, width, height, rows, columns, channels, length = _header(data)
         fields, payload = data[: _FIELDS.size], data[HEADER_BYTES:]

@@ -1,11 +1,11 @@
-"""How many bits the range coder spends, by its tables."""
+"""How many bits the range coder spends on values, computed from its tables."""
 
 import numpy as np
 
 from balle2017.model.check import RANGE_CODER_PRECISION
 
-#: The last bytes of a stream: what the range coder may write beyond the code length, or
-#: save, because a decoder goes on with zeros where a stream ends.
+#: How many bits a stream may be longer than its code length, or shorter, because a decoder
+#: reads zeros beyond its end.
 END_OF_STREAM_BITS = 32
 
 
@@ -13,7 +13,7 @@ class CodeLengths:
     """Bits that the range coder spends on values.
 
     Attributes:
-        tables: of each table the bits of its entries; the last one is the escape, which
+        tables: for each table the bits of its entries; the last one is the escape, which
             stands for all values beyond the table.
     """
 
@@ -57,10 +57,10 @@ class CodeLengths:
         return bits
 
     def fewest(self) -> np.ndarray:
-        """Return of each table a bound under which no value is coded, in bits, float64 [tables].
+        """Return for each table a lower bound on the bits of a value, float64 [tables].
 
-        The coder works on an interval of at least 2 ** precision, in whole numbers, so that
-        a value's part of it may be larger than its share by one step of the table.
+        The coder divides an interval of at least 2 ** precision into whole numbers, so a
+        value's part of it may be larger than its share by one step of the table.
         """
         likeliest = np.array([steps.max() for steps in self._steps])
         return np.maximum(RANGE_CODER_PRECISION - np.log2(likeliest + 1), 0)

@@ -1,6 +1,6 @@
-"""Compress pictures to bytes and back with a trained model, always in float32.
+"""Compress images to bytes and back with a trained model, always in float32.
 
-Pictures are computed in tiles, so that memory does not grow with them, several tiles
+Images are computed in tiles, so that memory does not grow with them, several tiles
 at a time. Where TensorFlow gives each operation one thread, the result does not depend
 on the number of threads.
 """
@@ -28,7 +28,7 @@ from balle2017.model.find import model_beside
 from balle2017.model.network import STRIDE, latent_shape
 from balle2017.model.pixels import to_uint8
 
-# A GPU would give other bits, and belongs to whoever uses this as a library.
+# A GPU would give other bits, and a program that uses this as a library may need it itself.
 _CPU = functools.partial(tf.device, "CPU")
 
 #: Most that the tables may spend beyond the entropy of the prior, relative to it.
@@ -36,7 +36,7 @@ _TABLES_TOLERANCE = 0.01
 
 
 class Encoded(NamedTuple):
-    """A compressed picture.
+    """A compressed image.
 
     Attributes:
         data: the whole file.
@@ -62,7 +62,7 @@ class Codec:
 
         Args:
             model: folder with config.json.
-            threads: tiles at the same time.
+            threads: number of tiles that are computed at the same time.
 
         Raises:
             InputError: there is no sound model.
@@ -83,7 +83,7 @@ class Codec:
             self._fewest_bits[ADAPTIVE] = self._channels * self._adaptive.fewest_bits
         self._static = StaticCoder(tables["cdf"], tables["cdf_offset"])
 
-    # Each is traced once, whatever the sizes of the pictures.
+    # Each is traced once, whatever the sizes of the images.
 
     @functools.cached_property
     def _analyze(self) -> Callable:
@@ -146,7 +146,7 @@ class Codec:
         def analyze(row: Span, column: Span) -> None:
             seen = pixels[None, row.seen(STRIDE), column.seen(STRIDE)]
             tile = self._analyze(tf.constant(seen)).numpy()[0, row.inner(), column.inner()]
-            # The range coder never returns from a NaN, nor from what its escape code
+            # The range coder never returns from a NaN, or from a number that its escape code
             # cannot hold.
             if not (np.abs(tile) <= MAX_LATENT).all():
                 raise self._broken(f"latents that are NaN or beyond {MAX_LATENT}")
@@ -159,7 +159,7 @@ class Codec:
         """Return the compressed file for uint8 pixels [height, width, 3], and what it holds.
 
         Args:
-            pixels: the picture.
+            pixels: the image.
             adaptive: use the adaptive coder if the model has one and it takes fewer bytes;
                 the file's version tells.
 
@@ -184,7 +184,7 @@ class Codec:
         return self.encode(pixels, adaptive).data
 
     def decompress(self, data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-        """Return the picture of a compressed file, uint8 [height, width, 3].
+        """Return the image of a compressed file, uint8 [height, width, 3].
 
         Raises:
             DamagedFileError: damaged, made by another model, or over the pixel limit.
@@ -205,7 +205,7 @@ class Codec:
             raise DamagedFileError(f"latent shape {stream.latent_shape} does not fit the image")
         if stream.version not in self._fewest_bits:
             raise DamagedFileError(f"format version 2, but {self.model.folder} has no adaptation")
-        # Or a few bytes of a stranger would cost the time of the largest picture.
+        # Otherwise a few bytes of a stranger could cost the time of the largest image.
         fewest = self._fewest_bits[stream.version] * rows * columns - 4 * END_OF_STREAM_BITS
         if 8 * len(stream.payload) < fewest:
             raise DamagedFileError(
@@ -248,7 +248,7 @@ class Codec:
         Returns:
             Float64 [h, w], bits, summed over channels; a place is 16x16 pixels.
         """
-        # A channel at a time, for large pictures.
+        # A channel at a time, to save memory with large images.
         bits: np.ndarray = np.zeros(latents.shape[:2])
         for channel in range(self._channels):
             bits += self._code_lengths(channel, latents[..., channel])

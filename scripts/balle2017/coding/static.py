@@ -1,7 +1,8 @@
 """The static prior's entropy coder: one table for each channel, at all places.
 
-Streams are those of `tfc.ContinuousBatchedEntropyModel`, which takes and makes float latents
-and holds several copies of them. Here they stay integers of 16 bits, some rows at a time.
+Streams are the same as those of `tfc.ContinuousBatchedEntropyModel`. That class takes and
+returns float latents and holds several copies of them; here they stay integers of 16 bits,
+and are coded some rows at a time.
 """
 
 import numpy as np
@@ -11,7 +12,7 @@ import tensorflow_compression as tfc
 from balle2017.errors import DamagedFileError
 from balle2017.model.check import MAX_LATENT
 
-# Rows of latents in one call of the range coder; those of a usual picture are fewer.
+# Rows of latents in one call of the range coder; those of a usual image are fewer.
 _ROWS = 64
 
 
@@ -50,7 +51,7 @@ class StaticCoder:
 
 
 def check_range(latents: np.ndarray) -> None:
-    """Refuse decoded latents that no encoder writes, and 16 bits may not hold.
+    """Refuse decoded latents that no encoder writes and that 16 bits may not hold.
 
     Raises:
         DamagedFileError: one is beyond `MAX_LATENT`, and one more for rounding.

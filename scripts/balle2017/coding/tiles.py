@@ -1,9 +1,9 @@
-"""Tiles that overlap enough to be computed as if the picture were whole.
+"""Tiles that overlap enough to be computed as if the image were whole.
 
 Both transforms look 28 pixels far: half a kernel of 9 at the pixels, of 5 at every
 fourth and of 5 at every eighth pixel is 4 + 2 * 4 + 2 * 8. Two latents, 32 pixels, on
-each side are enough. At the picture's own edges there is no overlap, so that the
-layers extend them as they would extend the whole picture's.
+each side are enough. At the image's own edges there is no overlap, so that the
+layers extend them as they would extend the whole image's.
 """
 
 import itertools

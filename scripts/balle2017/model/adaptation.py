@@ -9,10 +9,10 @@ import numpy as np
 
 from balle2017.model.check import RANGE_CODER_PRECISION as PRECISION
 
-#: Values of a picture's latents are coded in four passes over each group of channels.
+#: Values of an image's latents are coded in four passes over each group of channels.
 PASSES = 4
-#: What is known of a value's surroundings: the earlier groups at its place, the same
-#: around it, the group before at its place, its own group around it, its channel around it.
+#: What is known of a value's surroundings: the earlier groups at its place and around it, the
+#: group before at its place, its own group around it, its channel around it.
 FEATURES = 5
 #: Magnitudes and their means, times 64, are looked up in a table of this length.
 LOGARITHMS = 4096
@@ -33,11 +33,12 @@ class Adaptation:
     Attributes:
         order: int32 [channels], the latents' channels in the order in which they are coded.
         group_sizes: int32 [groups], channels of each group.
-        magnitude_weights: int32 [channels], of a channel in its group's magnitude, 1 to 1024.
+        magnitude_weights: int32 [channels], weight of a channel in its group's magnitude,
+            1 to 1024.
         expected: int32 [groups], mean of each group's magnitude, at least 1.
         logarithms: int16 [4096], 256 log2 of a magnitude, which is the index / 64.
-        base: int32 [4, channels], the table's index times 65536 where all logarithms are 0.
-        weights: int16 [4, channels, 5], of the features' logarithms in the same.
+        base: int32 [4, channels], 65536 times the table's index if all logarithms are 0.
+        weights: int16 [4, channels, 5], factors of the features' logarithms, in the same unit.
         prediction: int16 [4, channels], 512 times the part of the neighbours' mean that is
             taken off before coding, at most 1024 in magnitude.
         cdf: int32, the tables of tensorflow-compression's range coder in a row, each with
@@ -57,7 +58,7 @@ class Adaptation:
     cdf_offset: np.ndarray
 
     def __post_init__(self) -> None:
-        """Check everything on which the coder relies.
+        """Check everything that the coder relies on.
 
         Raises:
             ValueError: an array has another type, length or range; names it.
@@ -113,13 +114,13 @@ class Adaptation:
 
 
 def split_tables(cdf: np.ndarray) -> list[np.ndarray]:
-    """Return the cumulative distributions of which tensorflow-compression's `cdf` consists.
+    """Return the cumulative distributions in tensorflow-compression's `cdf`.
 
     Args:
         cdf: int32 [n]; each table is 16, then 0 and rising numbers up to 65536.
 
     Returns:
-        Of each table the numbers from 0 to 65536, at least three.
+        For each table the numbers from 0 to 65536, at least three.
 
     Raises:
         ValueError: it does not consist of such tables.

@@ -1,10 +1,10 @@
 """What a model's two files must hold, checked before anything relies on it.
 
-Models are shared, and their hash protects nothing against their author: whoever writes
-the numbers writes the hash. So all that later code takes for granted is checked here, and
-the sizes are bounded, before a network or a range coder is built. Tensors that are not in
-the table are refused and not ignored: their author's program meant something by them, and
-without it the model would decode to other pixels.
+Models are shared, and their hash is no protection against their author: whoever writes the
+numbers writes the hash. So everything that later code takes for granted is checked here, and
+sizes are limited, before a network or a range coder is built. Tensors that are not in the
+table are refused, not ignored: the program that wrote them used them for something, and
+without them the model would decode to other pixels.
 """
 
 import os
@@ -88,7 +88,7 @@ def model_tensors(num_filters: int, num_latents: int) -> dict[str, Tensor]:
 
 
 def check_size(path: Path) -> None:
-    """Refuse a model's file that is no regular file or larger than any model's.
+    """Refuse a file that is not a regular file, or larger than any model's.
 
     Raises:
         InputError: it is.
@@ -101,7 +101,7 @@ def check_size(path: Path) -> None:
 
 
 def check_config(path: Path, config: Any) -> None:
-    """Refuse the content of a config.json that is no model's.
+    """Refuse the content of a config.json that is not a model's.
 
     Args:
         path: of the file, for messages.
@@ -117,7 +117,7 @@ def check_config(path: Path, config: Any) -> None:
 
 
 def check_model(path: Path, description: Any, arrays: dict[str, np.ndarray]) -> None:
-    """Refuse the content of a model.safetensors that is no model's.
+    """Refuse the content of a model.safetensors that is not a model's.
 
     Args:
         path: of the file, for messages.
@@ -193,7 +193,7 @@ def _is_sha256(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """Return a stranger's value as a message can show it: short, in ASCII, on one line."""
+    """Return a value of unknown origin for a message: short, in ASCII, on one line."""
     if isinstance(value, dict | list):
         return f"a {type(value).__name__}"
     text = ascii(value)
@@ -255,7 +255,7 @@ def prior_logits(prior: dict[str, np.ndarray], values: np.ndarray) -> np.ndarray
 def bisect(function: Callable[[np.ndarray], np.ndarray], target: float) -> np.ndarray:
     """Return where rising functions reach a target, to a hundredth, float32 [channels].
 
-    What lies beyond the latents' range, or nowhere, is found at its end.
+    Where that is beyond the latents' range, or nowhere, the end of the range is returned.
 
     Args:
         function: takes float32 [1 or channels, 1] and returns [channels, 1].

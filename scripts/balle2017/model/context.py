@@ -1,7 +1,7 @@
-"""What is decoded already says which table codes the next value.
+"""Choose the table of the next value by what is decoded already.
 
-The factorized prior has one density per channel for all pictures and places. Where a
-picture is busy most channels are, so the magnitudes nearby tell how wide a value's
+The factorized prior has one density per channel for all images and places. Where an
+image is busy, most channels are, so the magnitudes nearby tell how wide a value's
 distribution is. Channels are coded in groups of falling mean magnitude, each in four
 passes over the places:
 
@@ -15,8 +15,8 @@ index is the logarithm of the expected magnitude:
 
     index = (base + sum over features f of weight(f) log2(f)) / 65536
 
-Integers make integers here: no float reaches an index, and a file decodes to the same
-latents on every machine. docs/b17.md has all rules.
+Everything here is computed in integers from integers. No float reaches an index, so a file
+decodes to the same latents on every machine. docs/b17.md has all rules.
 """
 
 from collections.abc import Iterator
@@ -32,13 +32,13 @@ _DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 _SIDES = ((-1, 0), (0, -1), (0, 1), (1, 0))
 #: The neighbours that were coded in earlier passes; none in the first.
 _NEIGHBOURS = ((), _DIAGONAL, _SIDES, _SIDES)
-#: Magnitudes above are taken for this one.
+#: Larger magnitudes count as this one.
 LARGEST_MAGNITUDE = 1023
 _EARLIER, _EARLIER_AROUND, _BEFORE, _GROUP_AROUND, _CHANNEL_AROUND = range(FEATURES)
 
 
 def _around(padded: np.ndarray, pass_: int, shape: tuple[int, int]) -> np.ndarray:
-    """Return the sums over a pass's neighbours, which are 0 outside of the picture.
+    """Return the sums over a pass's neighbours, which are 0 outside of the image.
 
     Args:
         padded: [..., height + 2, width + 2], one place more on each side.
@@ -57,13 +57,13 @@ def _around(padded: np.ndarray, pass_: int, shape: tuple[int, int]) -> np.ndarra
 
 @dataclass(frozen=True)
 class Step:
-    """One pass over one group: what is known before its values are.
+    """One pass over one group, with what is known before its values are decoded.
 
     Attributes:
-        group: which.
-        pass_: which of the four.
+        group: number of the group.
+        pass_: number of the pass, 0 to 3.
         where: its part of the values [channels, height, width].
-        shared: by feature, logarithms int32 [rows, columns] that all its channels share.
+        shared: logarithms that all its channels share, int32 [rows, columns], by feature.
         own: logarithms int32 [channels, rows, columns] of the channel's own
             neighbours; none in the first pass.
         neighbours: the group's values with their neighbours, clipped, int16
@@ -81,7 +81,7 @@ class Step:
     reciprocal: np.ndarray | None
 
     def features(self) -> dict[int, np.ndarray]:
-        """Return by feature the logarithms, int32 [channels or 1, rows, columns]."""
+        """Return the logarithms of each feature, int32 [channels or 1, rows, columns]."""
         found = {feature: plane[None] for feature, plane in self.shared.items()}
         return found if self.own is None else found | {_CHANNEL_AROUND: self.own}
 
@@ -106,17 +106,17 @@ def steps(
     expected: np.ndarray,
     logarithms: np.ndarray,
 ) -> Iterator[Step]:
-    """Yield all steps in their order; each step's values must be in place when the next is asked.
+    """Yield all steps in order; a step's values must be in place before the next is requested.
 
     Args:
-        values: int32 or int16 [channels, height, width], channels in coding order; of each step
-            only those of the steps before are read.
+        values: int32 or int16 [channels, height, width], channels in coding order; for a step
+            only the values of the steps before it are read.
         group_sizes, magnitude_weights, expected, logarithms: see `Adaptation`.
     """
     _, height, width = values.shape
     logarithms = logarithms.astype(np.int32)
     inside = np.pad(np.ones((height, width), np.int32), 1)
-    # A picture one latent high or wide has no places in some passes.
+    # An image one latent high or wide has no places in some passes.
     passes = [p for p, (row, column) in enumerate(_FIRST) if row < height and column < width]
     reciprocals = {p: 64 // _around(inside, p, (height, width)) for p in passes if p}
     around = np.maximum(_sum_of_eight(inside), 1)
@@ -175,7 +175,7 @@ def indexes(step: Step, base: np.ndarray, weights: np.ndarray, tables: int) -> n
     """Return the table of each value of a step, int32 [channels, rows, columns].
 
     Args:
-        step: which.
+        step: the step.
         base: int32 [channels], of the step's channels and pass.
         weights: int32 [channels, 5], likewise.
         tables: how many there are.
@@ -200,7 +200,7 @@ def predictions(step: Step, prediction: np.ndarray) -> tuple[np.ndarray, np.ndar
     """Return which channels of a step are predicted, and what is taken off their values.
 
     Args:
-        step: which.
+        step: the step.
         prediction: int [channels], of the step's channels and pass.
 
     Returns:

@@ -1,7 +1,7 @@
 """The model's convolutions, in the forms that TensorFlow computes fastest on a CPU.
 
 They are the layers `tfc.SignalConv2D` (padding "same_zeros") applied to the
-picture turned by 180 degrees: there the kernel's centre falls where TensorFlow's
+image turned by 180 degrees: there the kernel's centre falls where TensorFlow's
 own "SAME" padding puts it, so that neither padding nor cropping costs a pass over
 memory. The two stride-4 layers at the pixels run without a stride, over blocks of
 4x4 pixels taken as channels: three channels are too few for a fast kernel.

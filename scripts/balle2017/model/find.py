@@ -1,4 +1,4 @@
-"""Which folder holds the model that a path names; nothing of TensorFlow is needed for it."""
+"""Find the folder of the model that a path names, without TensorFlow."""
 
 import contextlib
 import math
@@ -34,7 +34,7 @@ def find_model(folder: Path) -> Path:
     """Return the folder that holds config.json: `folder` or its `model` subfolder.
 
     Raises:
-        InputError: neither does; models that lie near are named.
+        InputError: neither does; the message names models nearby.
     """
     folder = Path(folder)
     found = _model_in(folder)
@@ -81,7 +81,7 @@ def model_beside(folder: Path, model_id: bytes) -> Path | None:
     """
     parent = folder.parent.parent if folder.name == "model" else folder.parent
     for path in _models_below(parent):
-        # What else lies there need not be a model of ours.
+        # Other folders there need not be models.
         with contextlib.suppress(InputError, OSError):
             config = read_config(path)
             names = config["model_sha256"], config.get("static_sha256")

@@ -1,14 +1,14 @@
-"""Fit the adaptive entropy coder to the latents of training pictures.
+"""Fit the adaptive entropy coder to the latents of training images.
 
 A value's magnitude is taken to be two-sided geometric with mean mu,
 
     P(k) = tanh(t / 2) exp(-t |k|),   sinh(t) = 1 / mu,   log2(mu) = a + sum_f b_f log2(f)
 
-where f are the features that the decoder has. It is an exponential family, so Fisher
+where f are the features that the decoder has. This is an exponential family, so Fisher
 scoring finds a and b of each channel and pass in a few steps: with c = (1 + mu^2)^(-1/2)
-the gradient of the code length is the sum of x (mu - |k|) c, its expected curvature the
-sum of x x' mu c. What the values that share a table are distributed like is then
-counted, so the tables have the latents' own shape.
+the gradient of the code length is the sum of x (mu - |k|) c, and its expected curvature the
+sum of x x' mu c. Then the values that share a table are counted, so that the tables have the
+shape of the latents' own distribution.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,12 +23,12 @@ from balle2017.model.check import MAX_LATENT, RANGE_CODER_PRECISION
 from balle2017.model.context import LARGEST_MAGNITUDE, Step, indexes, predictions, steps
 from balle2017.model.files import load_model, save_adaptation
 
-#: Pictures that are enough.
+#: Images that a fit uses at most; more improve it hardly.
 _PICTURES = 100
-#: A fit to fewer loses against one to many, even if that was made for a model that has changed
-#: since (docs/entropy-coding.md).
+#: A fit to fewer images is worse than one to many, even if the model has changed since that one
+#: (docs/entropy-coding.md).
 FEWEST_PICTURES = 32
-#: What is looked at of a large picture: the central part of this side.
+#: Only the centre of a large image is used, with sides of this many pixels.
 _CROP = 512
 
 _GROUPS = 8
@@ -39,36 +39,36 @@ _LOWEST = -12
 #: Added to a mean magnitude before its logarithm is taken.
 _FLOOR = 0.1
 _SCORING_STEPS = 12
-#: Pull of the exponents towards 0, in values seen.
+#: How strongly the exponents are pulled towards 0, as a number of values.
 _RIDGE = 20.0
 #: A channel is predicted from its neighbours where that explains more of its variance.
 _EXPLAINED = 0.15
-#: Weight of the geometric distribution beside the counts, in values seen.
+#: Weight of the geometric distribution beside the counts, as a number of values.
 _PRIOR_COUNT = 50.0
 #: Part of the geometric distribution that a table may leave out on both sides.
 _TAIL = 1e-5
 _LONGEST_SIDE = 512
-#: Summed in one go, few enough for the linear algebra to use one thread: sums, and so
-#: models, do not depend on the number of threads.
+#: Values that are summed at once: so few that the linear algebra uses one thread, so that sums,
+#: and models, do not depend on the number of threads.
 _CHUNK = 1024
 
 
 def some_of(count: int, seed: int) -> list[int]:
-    """Return the indexes of at most 100 of `count` pictures, in rising order."""
+    """Return the indexes of at most 100 of `count` images, in rising order."""
     chosen = np.random.Generator(np.random.Philox(seed)).permutation(count)[:_PICTURES]
     return sorted(chosen.tolist())
 
 
 def adapt_model(model: Path, pictures: Iterable[np.ndarray]) -> str:
-    """Fit the adaptation of a model to pictures and store it; return the new SHA-256.
+    """Fit the adaptation of a model to images and store it; return the new SHA-256.
 
     Args:
         model: folder of the model, or its parent.
-        pictures: uint8 [height, width, 3] each; of large ones the centre counts.
+        pictures: uint8 [height, width, 3] each; of large ones only the centre is used.
 
     Raises:
-        InputError: there is no sound model, or no picture.
-        WorkError: latents are not finite: the model is broken.
+        InputError: there is no sound model, or no image.
+        WorkError: latents are not finite, so the model is broken.
     """
     trained = load_model(model)
     signature = [tf.TensorSpec((1, None, None, 3), tf.uint8)]
@@ -94,7 +94,7 @@ def fit_adaptation(latents: Sequence[np.ndarray]) -> Adaptation:
     """Return the adaptation that codes these latents in the fewest bits.
 
     Args:
-        latents: int32 [height, width, channels] of each picture, as they are coded.
+        latents: int32 [height, width, channels] of each image, as they are coded.
 
     Returns:
         The same for the same latents, whatever the number of threads.
@@ -118,7 +118,7 @@ def fit_adaptation(latents: Sequence[np.ndarray]) -> Adaptation:
     weights = np.zeros((PASSES, len(mean), FEATURES), np.int16)
     prediction = np.zeros((PASSES, len(mean)), np.int16)
     counts = np.zeros((_TABLES, _LONGEST_SIDE + 2))
-    # The pictures advance side by side, so that only one step of each is in memory.
+    # The images advance side by side, so that only one step of each is in memory.
     walks = [steps(p, group_sizes, magnitude_weights, expected, logarithms) for p in pictures]
     live = list(zip(walks, pictures, strict=True))
     for group, pass_ in np.ndindex(len(group_sizes), PASSES):
@@ -160,8 +160,8 @@ def fit_adaptation(latents: Sequence[np.ndarray]) -> Adaptation:
 
 def _equal_groups(mean: np.ndarray) -> np.ndarray:
     """Return the sizes of groups that hold about as much information each, int32 [groups]."""
-    # Of the geometric distribution with this mean; the root gives more groups to what
-    # is seldom not 0.
+    # Entropy of the geometric distribution with this mean. The power below gives more groups
+    # to channels that are nearly always 0.
     information = np.log2(1 + mean) + mean / (1 + mean) * np.log2(1 + 1 / mean)
     part = np.cumsum(information**0.75)
     part /= part[-1]

@@ -108,7 +108,7 @@ _INVERSE_GDN = _Passes(_multiply, _multiply_dn, _multiply_dx)
 class GDN(tf.Module):
     """GDN, or its approximate inverse, over the last dimension, after adding a bias.
 
-    The bias is that of the convolution before: here it costs no pass of its own.
+    The bias belongs to the convolution before it. Added here, it costs no pass of its own.
 
     Attributes:
         bias: variable, float32 [channels].

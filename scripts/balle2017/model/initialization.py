@@ -1,4 +1,4 @@
-"""What the six convolutions start from: chance, or a block cosine transform.
+"""What the six convolutions start from: random kernels, or a block cosine transform.
 
 A network that starts at random spends its first thousands of steps finding out
 what every image coder knows: that neighbouring pixels and colours are alike.
@@ -17,7 +17,7 @@ import tensorflow as tf
 _COLOURS = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
 # Expected power of a colour difference relative to luminance, at equal frequency.
 _COLOUR_POWER = 0.03
-# How much of a random kernel is added to a cosine one: unequal filters learn unequal things.
+# How much of a random kernel is added to a cosine one, so that filters do not learn the same.
 _PERTURBATION = 0.03
 
 
@@ -152,8 +152,8 @@ def initial_kernels(
     }
     kernels = {}
     for name, kernel in cosine.items():
-        # Channels without a coefficient of their own start at random: what they
-        # see is new to the layers behind.
+        # Channels without a coefficient of their own start at random: they show the layers
+        # behind something new.
         idle = ~kernel.any((0, 1, 2)) if name == "analysis/conv_0" else 0
         share = np.maximum(_PERTURBATION, idle)
         kernels[name] = (kernel + share * chance[name]).astype(np.float32)

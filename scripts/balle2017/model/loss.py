@@ -29,8 +29,8 @@ def compute_rate_distortion_loss(
 
     Args:
         mse: mean squared error on 0..255, float32 scalar.
-        bits: float32 [n], the rate of each picture in bits.
-        num_pixels: of one picture.
+        bits: float32 [n], the rate of each image in bits.
+        num_pixels: of one image.
         lambda_rd: weight of the distortion.
     """
     bpp = bits_per_pixel(bits, num_pixels)

@@ -56,18 +56,18 @@ def _unwatched(_: str, value: tf.Tensor) -> tf.Tensor:
 
 
 def latent_shape(height: int, width: int) -> tuple[int, int]:
-    """Return the latents' height and width for a picture of any size."""
+    """Return the latents' height and width for an image of any size."""
     return -(-height // STRIDE), -(-width // STRIDE)
 
 
 def rounded(latents: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    """Return latents rounded to integers away from each channel's offset."""
+    """Return latents rounded to the nearest integer plus their channel's offset."""
     return tf.round(latents - offset) + offset
 
 
 @tf.custom_gradient
 def _straight_through(latents: tf.Tensor, offset: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    """Return `rounded` latents, with the gradient of latents that were not."""
+    """Return `rounded` latents, with the gradient of the identity."""
     return rounded(latents, offset), lambda gradient: (gradient, None)
 
 
@@ -214,8 +214,8 @@ class Balle2017FactorizedPrior(tf.Module):
             pixels: uint8 [n, height, width, 3], sides multiples of 16.
             noise: float32 in the latents' shape, uniform on [-1/2, 1/2).
             offset: float32 [num_latents], `prior.quantization_offset()`: the synthesis
-                transform sees latents rounded with it, and their gradient as if they were
-                not (Minnen & Singh, "Channel-wise autoregressive entropy models", 2020);
+                transform sees latents rounded with it, and the gradient ignores the rounding
+                (Minnen & Singh, "Channel-wise autoregressive entropy models", 2020);
                 none: it sees the noise, as the prior does.
             watch: sees every layer's output.
 
@@ -227,7 +227,7 @@ class Balle2017FactorizedPrior(tf.Module):
         noisy = latents + noise
         bits = watch("bits", self.prior.bits(noisy))
         seen = noisy if offset is None else _straight_through(latents, offset)
-        # Blocks are compared with blocks: nobody looks at these pixels.
+        # Blocks are compared with blocks, because nobody looks at these pixels.
         return mean_squared_error(blocks, self.synthesis(seen, watch), self._fused), bits
 
     def quantized(

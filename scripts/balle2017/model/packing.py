@@ -1,10 +1,10 @@
-"""Weights as a model's file holds them: small, and as good as those of training.
+"""Weights as a model's file holds them: small, and practically as good as in training.
 
 The four 5x5 kernels are nearly all of a model. Their Fourier coefficients are stored as
-integers of 10 bits with one scale for each frequency and channel of the second dimension,
-which shares out the bits better than half precision does: there is no exponent for each.
-The other weights of the transforms are in half precision where it can hold them, the
-prior in float32.
+integers of 10 bits, with one scale for each frequency and channel of the second dimension.
+This uses the bits better than half precision, where each number has its own exponent. The
+other weights of the transforms are in half precision if it can hold them, the prior is in
+float32.
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ def pack_weights(weights: dict[str, np.ndarray], num_filters: int) -> dict[str, 
 def unpack_weights(arrays: dict[str, np.ndarray], num_filters: int) -> dict[str, np.ndarray]:
     """Return the float32 weights that `pack_weights` made `arrays` of.
 
-    What is not of its making is returned as it is.
+    Arrays that it did not make are returned unchanged.
 
     Raises:
         ValueError: numbers and scales do not fit each other.

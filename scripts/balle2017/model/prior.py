@@ -205,15 +205,15 @@ def find_quantiles(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return where rising functions of one value each reach a target, as tfc looks for it.
 
-    This is `tfc.estimate_tails`, operation by operation, since the tables and rounding grids
-    of all models come from it; but its steps are counted. It never ends where a function is
-    flat at 0, as a density of a stranger's model may be.
+    This is `tfc.estimate_tails`, operation by operation, because the tables and rounding grids
+    of all models come from it, but with a limit on its steps. Without one it never ends where
+    a function is flat at 0, as a density in a model of unknown origin may be.
 
     Args:
         func: takes and returns float32 [channels].
         target: of all functions.
         channels: how many there are.
-        steps: at most so many, an integer; one goes a tenth far.
+        steps: integer, the largest number of steps; each moves by at most about 0.1.
 
     Returns:
         float32 [channels], and whether tfc's search would have ended by then.
@@ -237,7 +237,7 @@ def find_quantiles(
         v = (v + tf.square(gradient)) / 2
         k = tf.math.sqrt(tf.cast(count + 1, tf.float32))
         x -= 0.1 * m / (k * tf.sqrt(v) + 1e-20)
-        # The sign turns where the target is passed; 100 steps more make it exact.
+        # The gradient changes its sign where the target is passed; 100 more steps make it exact.
         passed = tf.math.logical_or(count > 0, previous * gradient < 0)
         count = tf.where(passed, count + 1, count)
         return ((x, m, v, loss, count, best_x, best_loss),)
@@ -276,7 +276,7 @@ class FactorizedPrior(tf.Module):
         return {variable.name.split("/")[-1].split(":")[0]: variable for variable in variables}
 
     def bits(self, latents: tf.Tensor) -> tf.Tensor:
-        """Return the information content of each picture's latents.
+        """Return the information content of each image's latents.
 
         -log2 of what `distribution.prob` gives, in a form with one evaluation of
         the cumulative distribution on each side of a value, where tfc makes two.
@@ -335,11 +335,11 @@ class FactorizedPrior(tf.Module):
         """
         prior = {name: variable.numpy() for name, variable in self.named_variables().items()}
         places = bisect(lambda values: prior_logits(prior, values), logit)
-        # Weights that are NaN are found elsewhere; the search ends with them.
+        # NaN in the weights is reported elsewhere, and ends the search below at once.
         places[np.isnan(prior_logits(prior, places[:, None])[:, 0])] = 0
         farthest = float(np.abs(places).max())
         if farthest < MAX_LATENT - 1:
-            # Twice as many steps as the way has tenths; at its start they are shorter.
+            # Twice the distance in steps of a tenth, and more because the first are shorter.
             steps = tf.constant(int(20 * farthest) + 1000)
             found, ended = self._quantiles(tf.constant(logit, tf.float32), steps)
             if ended:

@@ -15,20 +15,20 @@ BFLOAT16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
 
 
 def _end_quietly() -> None:
-    """Let functions that outlive TensorFlow's modules go without a word.
+    """Silence the deletion of functions that outlive TensorFlow's modules.
 
-    Python empties modules at its end in no order that TensorFlow could rely on: a function
-    that goes after the table of functions printed "Exception ignored in AtomicFunction.__del__".
-    What it would free goes with the process.
+    When Python ends, it empties modules in an order that TensorFlow cannot rely on. A function
+    that is deleted after the table of functions would print "Exception ignored in
+    AtomicFunction.__del__". What it would free is freed with the process.
     """
     AtomicFunction.__del__ = lambda self: None
 
 
 def set_threads(threads: int, operations: int | None = None) -> None:
-    """Fix the threads of one operation, and the operations at the same time.
+    """Fix the number of threads of one operation, and of operations at the same time.
 
-    Sums are split by thread, so the number of threads is part of the result; that of
-    operations (none: as many) is not.
+    Sums are split by thread, so the number of threads affects the result. The number of
+    operations (none: the same number) does not.
     """
     atexit.register(_end_quietly)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -36,10 +36,10 @@ def set_threads(threads: int, operations: int | None = None) -> None:
 
 
 def set_unset_threads(threads: int, operations: int) -> None:
-    """Do as `set_threads`, unless the program has set threads or has computed already."""
+    """Call `set_threads`, unless the program has set threads or computed something already."""
     if tf.config.threading.get_intra_op_parallelism_threads():
         return
-    # TensorFlow refuses once it has begun.
+    # TensorFlow refuses after its first operation.
     with contextlib.suppress(RuntimeError):
         set_threads(threads, operations)
 
@@ -54,7 +54,7 @@ def configure(threads: int, device: str, seed: int = 0, operations: int | None =
         operations: see `set_threads`.
 
     Returns:
-        The device in words, such as "CPU" or "GPU (NVIDIA A100)".
+        The name of the device, such as "CPU" or "GPU (NVIDIA A100)".
 
     Raises:
         InputError: a GPU is asked for and TensorFlow sees none.
@@ -97,7 +97,7 @@ def bfloat16_instructions() -> str | None:
 def resolve_policy(policy: str, device: str) -> str:
     """Return the Keras precision policy that "auto" stands for on this device.
 
-    bfloat16 pays on a CPU with instructions for it and is slow on one without; a GPU takes
+    bfloat16 is fast on a CPU with instructions for it and slow on one without; a GPU uses
     float16.
     """
     if policy != "auto":

@@ -48,10 +48,10 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], Any, str]:
 
     Raises:
         DamagedFileError: the file is missing, cut short, altered, or of another kind.
-        OSError: it cannot be read, which says nothing of what it holds.
+        OSError: it cannot be read, so its content is unknown.
     """
     try:
-        # safetensors calls every file missing that it cannot open.
+        # safetensors reports every file that it cannot open as missing.
         with open(path, "rb") as file:
             file.read(1)
     except FileNotFoundError:
@@ -68,7 +68,7 @@ def load_tensors(path: Path) -> tuple[dict[str, np.ndarray], Any, str]:
         *(safetensors.SafetensorError, KeyError, TypeError, ValueError),
         *(AttributeError, RecursionError, OverflowError),
     ) as error:
-        # safetensors lists all types it knows where it meets another.
+        # safetensors lists all types that it knows when it finds another.
         problem = textwrap.shorten(str(error), 200)
         raise DamagedFileError(f"{path} is damaged or of another kind: {problem}") from None
     if actual != digest:

@@ -41,11 +41,11 @@ class KeepLastNCheckpoints:
         self.failure_path.unlink(missing_ok=True)
 
     def record_failure(self, message: str, fingerprint: dict) -> None:
-        """Note why a run with this fingerprint cannot go on."""
+        """Record why a run with this fingerprint cannot continue."""
         write_json(self.failure_path, {"message": message, "fingerprint": fingerprint})
 
     def failure(self) -> dict | None:
-        """Return what `record_failure` noted, if anything; a damaged note is none."""
+        """Return what `record_failure` wrote, if anything; a damaged record counts as none."""
         try:
             return read_map(
                 self.failure_path, "note of a failure", {"message": str, "fingerprint": dict}
@@ -81,10 +81,10 @@ class EarlyStopping:
 
 
 class ImageLoggingCallback:
-    """Save pictures with the original on the left and its reconstruction on the right."""
+    """Save images with the original on the left and its reconstruction on the right."""
 
     def __init__(self, folder: Path, every: int, count: int):
-        """Save `count` pictures to `folder` after every `every`-th epoch; 0: never."""
+        """Save `count` images to `folder` after every `every`-th epoch; 0: never."""
         self._folder = Path(folder)
         self._every = every
         self._count = count
@@ -96,7 +96,7 @@ class ImageLoggingCallback:
     def on_epoch_end(
         self, epoch: int, originals: np.ndarray, reconstructions: np.ndarray
     ) -> list[np.ndarray]:
-        """Write and return the first pictures, uint8 [n, height, width, 3] each, as pairs."""
+        """Write the first images as pairs, and return them; uint8 [n, height, width, 3] each."""
         originals, reconstructions = originals[: self._count], reconstructions[: self._count]
         pairs = [
             np.concatenate(pair, axis=1) for pair in zip(originals, reconstructions, strict=True)

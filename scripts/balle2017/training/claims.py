@@ -1,7 +1,7 @@
-"""What one process holds alone: the folder it trains in, and its GPU.
+"""What only one process may use at a time: the folder it trains in, and its GPU.
 
-Snakemake counts GPUs and assigns none. Here a process takes the first that is free, by
-a lock that the system gives back when the process ends, however it ends. Where SLURM
+Snakemake counts GPUs but does not assign them. Here a process takes the first free one, with
+a lock that the system releases when the process ends, however it ends. Where SLURM has
 assigned one GPU to a job, nothing is done.
 """
 
@@ -36,10 +36,10 @@ def _installed() -> list[str]:
 
 
 def find_gpus() -> dict[str, str]:
-    """Return the GPUs this process may use: their unique names, by what CUDA calls them.
+    """Return the GPUs that this process may use: CUDA's word for each, and its unique name.
 
-    CUDA_VISIBLE_DEVICES chooses among them, by number or by name, as CUDA reads it:
-    what follows a name that is not there does not count.
+    CUDA_VISIBLE_DEVICES chooses among them, by number or by name. As in CUDA, everything
+    after an unknown name is ignored.
     """
     installed = _installed()
     wanted = os.environ.get(_VISIBLE)
@@ -117,8 +117,8 @@ def _take(gpus: dict[str, str], log: Callable[[str], None]) -> tuple[str, FileLo
 def claimed_folder(folder: Path) -> AcquireReturnProxy:
     """Hold a folder until the `with` block that takes this ends.
 
-    The process that holds it may claim it again. However it ends, the system gives
-    the lock back.
+    The process that holds it may claim it again. The system releases the lock when the
+    process ends, however it ends.
 
     Raises:
         InputError: another process holds it.

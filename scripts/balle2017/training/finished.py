@@ -1,9 +1,9 @@
 """A finished training, kept so that an equal one need not be done again.
 
-Snakemake deletes the outputs of a job before it runs the job again, and it runs training
-again whenever extraction did, even if the same pixels came out: it has planned before. The
-copy that is kept beside the checkpoints is put in their place where settings, code, images
-and starting model are the same.
+Snakemake deletes the outputs of a job before it runs the job again. It runs training again
+whenever extraction ran, even if the pixels are the same, because it plans before it runs. If
+settings, code, images and starting model are the same, the copy that is kept beside the
+checkpoints replaces the deleted outputs.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from balle2017.errors import InputError
 from balle2017.files import atomic_path, read_json, read_map, sha256_file, write_json
 
-#: What a training leaves.
+#: The files that a training writes.
 FILES = ("model/config.json", "model/model.safetensors", "history.csv", "run.json")
 # Beside the copies: their SHA-256, by name.
 _HASHES = "sha256.json"
@@ -44,8 +44,8 @@ def restore(kept: Path, save_dir: Path, fingerprint: dict) -> dict | None:
         fingerprint: everything that decides its result, as run.json has it.
 
     Returns:
-        The content of run.json; None, and nothing is written, where the copies are of
-        another training, incomplete or damaged.
+        The content of run.json. None if the copies are incomplete, damaged, or of another
+        training; then nothing is written.
     """
     try:
         if read_json(kept / _HASHES) != {name: sha256_file(kept / name) for name in FILES}:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 # Domains of the counter-based generator, so that no two uses share a stream.
 _ORDER, _CROP = 0, 1
 
-# Where validation looks, in this order: down and to the right, in halves of the way that a
-# patch can move.
+# Where validation patches lie, in this order: offsets down and to the right, in halves of the
+# largest possible offset.
 _PLACES = (
     *((1, 1),),
     *((0, 0), (0, 2), (2, 0), (2, 2)),
@@ -32,7 +32,7 @@ def _generator(seed: int, domain: int, counter: int) -> np.random.Generator:
 
 
 def check_sizes(store: ImageStore, patch_size: int) -> None:
-    """Raise InputError if a picture is smaller than the patch or there is none."""
+    """Raise InputError if an image is smaller than the patch or there is none."""
     if not len(store):
         raise InputError("the image list is empty")
     for index, name in enumerate(store.names):
@@ -50,7 +50,7 @@ class PatchSampler:
 
     Every pass over the images is a new random order. Each visit to an image
     takes `patches_per_image` new crops. Batch number `step` depends on the seed
-    and the step alone, so training goes on after a restart as if undisturbed.
+    and the step alone, so training continues after a restart as if it had not stopped.
     """
 
     def __init__(
@@ -98,17 +98,17 @@ class PatchSampler:
 def validation_patches(store: ImageStore, patch_size: int, per_image: int = 1) -> np.ndarray:
     """Return patches that are the same in every run, uint8 [n, patch_size, patch_size, 3].
 
-    Place by place, and at each picture by picture: all centres come first. In a picture that
-    is hardly larger than a patch they overlap; places that coincide count once.
+    In order of places, and for each place in order of images: all centres come first. In an
+    image that is hardly larger than a patch they overlap; places that coincide count once.
 
     Args:
-        store: the pictures.
+        store: the images.
         patch_size: side of a patch in pixels.
         per_image: how many places, 1 to 9: the centre, then the four corners, then the middles
             of the four edges.
 
     Raises:
-        InputError: a picture is smaller than a patch, or there is none.
+        InputError: an image is smaller than a patch, or there is none.
     """
     check_sizes(store, patch_size)
     patches: dict[tuple[int, int, int], np.ndarray] = {}
@@ -118,7 +118,7 @@ def validation_patches(store: ImageStore, patch_size: int, per_image: int = 1) -
             height, width, _ = image.shape
             y, x = (height - patch_size) * down // 2, (width - patch_size) * right // 2
             if (index, y, x) not in patches:
-                # A copy: views would keep all pictures mapped.
+                # A copy: views would keep all images mapped.
                 patch = image[y : y + patch_size, x : x + patch_size].copy()
                 patches[index, y, x] = patch
     return np.stack(list(patches.values()))

@@ -21,8 +21,8 @@ def resume(
 ) -> None:
     """Load the newest sound checkpoint, if there is one.
 
-    Where there is none, or none of these settings and `restart_stale` is set, whatever
-    checkpoints there are go: those of the new run would not be the newest by their steps.
+    If there is none, or if `restart_stale` discards those of other settings, all checkpoints are
+    deleted. Otherwise old ones with more steps would later pass for the newest.
 
     Raises:
         OSError: a checkpoint cannot be read; none is deleted.
@@ -61,7 +61,7 @@ def resume(
     checkpoints.clear()
 
 
-# What `Trainer.save` describes, and the types of it.
+# The entries of the description that `Trainer.save` writes, and their types.
 _ENTRIES: dict[str, tuple[type, ...]] = {
     "fingerprint": (dict,),
     "step": (int,),
@@ -76,7 +76,7 @@ def _read(path: Path, trainer: Trainer) -> tuple[dict[str, np.ndarray], dict]:
     """Return a checkpoint's arrays and description.
 
     Raises:
-        DamagedFileError: it is damaged, or whole and not what `Trainer.save` writes.
+        DamagedFileError: it is damaged, or not what `Trainer.save` writes.
     """
     arrays, description, _ = load_tensors(path)
     entries = description if isinstance(description, dict) else {}
@@ -113,7 +113,7 @@ class Termination:
     """
 
     def __init__(self) -> None:
-        """Listen from now on; a second Ctrl-C ends the process as ever."""
+        """Listen from now on; a second Ctrl-C ends the process as usual."""
         self.requested = ""
         self._before = {
             number: signal.signal(number, self._request)
@@ -127,6 +127,6 @@ class Termination:
         self.requested = name
 
     def close(self) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)

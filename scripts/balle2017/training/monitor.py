@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar in a terminal, a line an epoch, TensorBoard."""
+"""What a person sees of a run: a bar in a terminal, a line for each epoch, TensorBoard."""
 
 import sys
 import time
@@ -52,7 +52,7 @@ class Monitor:
     def on_step(self, result: RateDistortion) -> None:
         """Show a step's result, with steps per second and the time that is left.
 
-        Without a terminal only where nothing was said for a while, and ever more rarely.
+        Without a terminal, only after some time without a line, and at growing intervals.
         """
         self._step, self._done = self._step + 1, self._done + 1
         now = time.monotonic()

@@ -33,7 +33,7 @@ from balle2017.training.start import starting_weights
 from balle2017.training.trainer import Trainer, learning_rate_at
 
 GDN_COLUMNS = ["gdn_0", "gdn_1", "igdn_0", "igdn_1"]
-#: Below this share of the signal in its normalization a GDN is as good as linear.
+#: A GDN whose normalization follows the signal by less than this share is practically linear.
 DEAD_SHARE = 0.01
 #: Fewer patches than these, or those of one image, are a poor measure of the validation loss.
 _FEW_PATCHES = 5
@@ -143,10 +143,10 @@ def _kept(options: RunOptions) -> Path:
 
 
 def _finished_before(options: RunOptions, fingerprint: dict) -> dict | None:
-    """Put the result of an equal training in place, and return its record; see `finished`."""
+    """Restore the result of an equal training, and return its record; see `finished`."""
     snapshots = (_snapshot(epoch) / "config.json" for epoch in options.export_epochs)
     complete = all((options.save_dir / path).is_file() for path in snapshots)
-    # Pictures to test on are not part of the fingerprint.
+    # The fingerprint does not cover the test images.
     if not options.resume or options.test_pictures is not None or not complete:
         return None
     return finished.restore(_kept(options), options.save_dir, fingerprint)
@@ -182,7 +182,7 @@ class _Run:
         self.clock = time.monotonic()
 
     def begin(self, start: TrainedModel | None) -> None:
-        """Go on from the newest checkpoint, or from the start: a model's weights, or chance."""
+        """Continue from the newest checkpoint, or start from a model's or random weights."""
         if start is not None:
             self._start_from(start)
         if self.options.resume:
@@ -194,7 +194,7 @@ class _Run:
                 self.monitor.line,
             )
         else:
-            # The newest is the one with the highest step: old ones would win.
+            # The newest is the one with the highest step: old ones would pass for it.
             self.checkpoints.clear()
         if self.trainer.step == 0:
             self._remove_leftovers()
@@ -205,7 +205,7 @@ class _Run:
         try:
             weights = starting_weights(model, lambda_rd, network.num_filters, network.num_latents)
             self.trainer.assign_weights(weights, model.folder)
-            # The model may be a stranger's: better now than when the training is over.
+            # The model may be a stranger's: better fail now than after the training.
             network.prior.check_quantiles()
         except (InputError, WorkError) as error:
             raise InputError(f"init_from is {model.folder}: {error}") from None
@@ -213,14 +213,14 @@ class _Run:
             lambda_rd,
             network.num_latents,
         ):
-            # Other scales, or other channels, it would not suit.
+            # It does not suit other scales or other channels.
             self.adaptation = model.adaptation
         self.monitor.line(
             f"starting from {model.folder}, trained for lambda {model.config['lambda_rd']:g}"
         )
 
     def _remove_leftovers(self) -> None:
-        """Delete what an earlier run left in the same folder, and this one may not replace."""
+        """Delete what an earlier run left in the folder and this one may not overwrite."""
         folder = self.options.save_dir
         for snapshot in folder.glob("snapshots/epoch-*/model.safetensors"):
             shutil.rmtree(snapshot.parent)
@@ -260,7 +260,7 @@ class _Run:
                 )
 
     def _log_start(self) -> None:
-        """Say what the validation has to go by, and how good the model is already."""
+        """Warn if there is little to validate on; log how good the starting model is."""
         patches, images = len(self.val_patches), self.val_count
         if patches < _FEW_PATCHES or images == 1:
             self.monitor.line(
@@ -278,11 +278,11 @@ class _Run:
         try:
             self.monitor.on_step(self.trainer.train_step(step, patches))
         except WorkError as error:
-            # Among them a prior in which no median is found any more.
+            # This includes a prior whose median can no longer be found.
             raise self._diverged(str(error)) from None
 
     def _diverged(self, what: str) -> DivergedError:
-        """Note the failure, which would come again: the next attempt need not try."""
+        """Record the failure, so that the next attempt does not repeat it."""
         message = f"{what}; the last good checkpoint is kept; lower learning_rate or set clip_norm"
         self.checkpoints.record_failure(message, self.fingerprint)
         return DivergedError(message)
@@ -295,7 +295,7 @@ class _Run:
         self.checkpoints.on_checkpoint()
 
     def _end_epoch(self, epoch: int) -> bool:
-        """Validate, note the results, checkpoint; return whether to stop early."""
+        """Validate, record the results, write a checkpoint; return whether to stop early."""
         trainer, settings = self.trainer, self.settings
         keep = self.options.num_images_to_log if self.images.is_due(epoch) else 0
         validation = trainer.validate(self.val_patches, keep)
@@ -322,7 +322,7 @@ class _Run:
         trainer.sums = np.zeros(3)
         trainer.stopping.on_epoch_end(epoch, float(val.loss), trainer.weights())
         if epoch in self.options.export_epochs:
-            # Before the checkpoint, so that a run that is cut off here exports it again.
+            # Before the checkpoint, so that a run that is killed here exports it again.
             self._save_model(_snapshot(epoch), trainer.current_network())
         self._checkpoint()
         write_table(self.options.save_dir / "history.csv", HISTORY_COLUMNS, trainer.history)
@@ -390,7 +390,7 @@ class _Run:
         )
 
     def export(self, train_list: Path) -> dict:
-        """Write the best model and what made it; clear the checkpoints if asked to.
+        """Write the best model and its provenance; clear the checkpoints if asked to.
 
         Args:
             train_list: of the images that the entropy coder is fitted to.

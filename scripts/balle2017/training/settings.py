@@ -22,7 +22,7 @@ QUANTIZATIONS = ("noise", "mixed")
 
 
 class Pictures(Protocol):
-    """Pictures of a folder, of any size, uint8 [height, width, 3]."""
+    """Images of a folder, of any size, uint8 [height, width, 3]."""
 
     folder: Path
 

@@ -17,9 +17,9 @@ def starting_weights(
 ) -> dict[str, np.ndarray]:
     """Return a trained model's weights, made to suit another lambda and fewer latents.
 
-    The latents that cost most bits are kept. At high rates the quantization step that
-    suits a lambda goes with 1 / sqrt(lambda), so analysis transform, prior and synthesis
-    transform are scaled together: before rounding the model is the same function.
+    The latents that cost the most bits are kept. At high rates the quantization step that
+    suits a lambda is proportional to 1 / sqrt(lambda), so analysis transform, prior and
+    synthesis transform are scaled together: without rounding the model computes the same.
 
     Args:
         model: as `load_model` returns it; its config.json tells its lambda.
@@ -40,7 +40,7 @@ def starting_weights(
             f"the settings ask for {num_filters} and {num_latents}"
         )
     weights = {name: variable.numpy() for name, variable in network.named_variables().items()}
-    # In their order, so that nothing changes where all are kept.
+    # In their order, so that nothing changes if all are kept.
     kept = np.sort(np.argsort(-latent_bits(model.tables["cdf"]), kind="stable")[:num_latents])
     gain = math.sqrt(lambda_rd / model.config["lambda_rd"])
     for name, value in weights.items():

@@ -84,8 +84,8 @@ class Trainer:
             settings: what decides the result.
             policy: Keras precision policy.
             check_numerics: stop at the first NaN or infinity and name the tensor.
-            compiled: compile the whole step with XLA, as a GPU likes it; not where numerics
-                are checked, because XLA leaves out the checks.
+            compiled: compile the whole step with XLA, which is faster on a GPU; ignored if
+                numerics are checked, because XLA leaves out the checks.
         """
         self.settings = settings
         self.step = 0
@@ -111,15 +111,15 @@ class Trainer:
                 name: tf.Variable(variable, trainable=False)
                 for name, variable in self.variables.items()
             }
-        # Where the synthesis transform's latents are rounded, if they are.
+        # The rounding grid of the synthesis transform's latents, if they are rounded.
         self._offset: tf.Variable | None = None
         if settings.quantization == "mixed":
             self._offset = tf.Variable(tf.zeros(self.network.num_latents), trainable=False)
         self._loss_scale = LossScale() if policy == "mixed_float16" else None
         self._optimizer = Adam(self.variables)
         self._check_numerics = check_numerics
-        # Without autograph: no statement depends on a tensor, and looking for such statements
-        # takes longer than the tracing.
+        # Without autograph: no statement depends on a tensor, and the search for such statements
+        # takes longer than tracing.
         jit = True if compiled and not check_numerics else None
         self._train_step = tf.function(self._step, autograph=False, jit_compile=jit)
         self._average_step = tf.function(self._update_average, autograph=False)
@@ -145,7 +145,7 @@ class Trainer:
         return tf.debugging.check_numerics(value, name) if self._check_numerics else value
 
     def _step(self, step: tf.Tensor, patches: tf.Tensor, rate: tf.Tensor) -> RateDistortion:
-        """Take one optimizer step; every argument decides the result, nothing else does."""
+        """Take one optimizer step, which depends on the arguments and the state alone."""
         settings = self.settings
         side = settings.patch_size // STRIDE
         noise = tf.random.stateless_uniform(
@@ -212,7 +212,7 @@ class Trainer:
             raise DivergedError(f"the loss became {result.loss} at step {number}")
         average_decay = self.settings.average_decay
         if average_decay is not None and number % _AVERAGE_EVERY == _AVERAGE_EVERY - 1:
-            # The average of few weights is a short one, so that it forgets the start.
+            # Early on the average covers few steps, so that it forgets the start.
             updates = number // _AVERAGE_EVERY
             decay = min(average_decay**_AVERAGE_EVERY, updates / (updates + 10))
             self._average_step(tf.constant(decay, tf.float32))
@@ -253,7 +253,7 @@ class Trainer:
         return self._measure(batches, keep)
 
     def test(self, pictures: Iterable[np.ndarray]) -> RateDistortion:
-        """Measure the best weights on pictures of any size, uint8 [height, width, 3]."""
+        """Measure the best weights on images of any size, uint8 [height, width, 3]."""
         self.best_network()
         return self._measure((picture[None] for picture in pictures), keep=0).result
 
@@ -301,7 +301,7 @@ class Trainer:
         }
 
     def save(self, path: Path, fingerprint: dict) -> None:
-        """Write the whole state, so that a run loaded from it cannot be told apart."""
+        """Write the whole state, so that a run continues from it as if it had not stopped."""
         arrays = {name: variable.numpy() for name, variable in self._state().items()}
         arrays |= {f"best/{name}": value for name, value in self.stopping.best_weights.items()}
         arrays["sums"] = self.sums
@@ -317,7 +317,7 @@ class Trainer:
         save_tensors(path, arrays, description)
 
     def restore(self, path: Path, arrays: dict[str, np.ndarray], description: dict) -> None:
-        """Take over the state that `save` wrote."""
+        """Load the state that `save` wrote."""
         assign_variables(self._state(), arrays, path)
         self.sums = arrays["sums"].copy()
         self.step = description["step"]
@@ -333,9 +333,9 @@ class Trainer:
         }
 
     def current_network(self) -> Balle2017FactorizedPrior:
-        """Return a float32 model with the weights of now, valid until the next call.
+        """Return a float32 model with the current weights, valid until the next call.
 
-        They are rounded to what a model's file holds, as those of `best_network`.
+        They are rounded to what a model's file holds, like those of `best_network`.
         """
         return self._exported(self.weights())
 
