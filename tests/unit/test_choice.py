@@ -75,8 +75,8 @@ def test_the_best_within_a_size_and_the_smallest_with_a_quality(models, goal, ch
 @pytest.mark.parametrize(
     ("goal", "message"),
     [
-        ({"max_bytes": 49}, "no model keeps to 49 bytes; their files take 50 to 200 bytes"),
-        ({"bpp": 1.5}, "no model keeps to 1.5 bpp; their files take 2.0000 to 8.0000 bpp"),
+        ({"max_bytes": 49}, "no model stays within 49 bytes; their files take 50 to 200 bytes"),
+        ({"bpp": 1.5}, "no model stays within 1.5 bpp; their files take 2.0000 to 8.0000 bpp"),
         ({"psnr": 60}, f"no model reaches 60 dB; they give {DB[16]:.2f} to {DB[2]:.2f} dB"),
     ],
 )

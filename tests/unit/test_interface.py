@@ -211,7 +211,9 @@ def test_the_program_meets_goals_in_a_folder(models, picture_folder, tmp_path):
             f"lambda {choice.lambda_rd:g}"
         )
         total += len(choice.data)
-    assert lines[5].startswith(f"{picture_folder / 'large.png'}: no model keeps to {limit} bytes;")
+    assert lines[5].startswith(
+        f"{picture_folder / 'large.png'}: no model stays within {limit} bytes;"
+    )
     assert lines[6].startswith(f"5 files, {total} bytes, {8 * total / (5 * 48 * 64):.4f} bpp, ")
     assert len(lines) == 7
     assert done.stderr == "balle2017: error: 1 of 6 files could not be converted\n"
@@ -233,7 +235,7 @@ def test_bad_arguments_are_one_line(models, picture_folder, tmp_path, capsys):
     picture, out = picture_folder / "0.png", tmp_path / "out.b17"
     assert "arguments are required: command" in refused(capsys)
     assert "invalid choice: 'pack'" in refused(capsys, "pack")
-    assert "give what to convert, then the output" in refused(capsys, "compress", picture)
+    assert "give one or more inputs, then the output" in refused(capsys, "compress", picture)
     assert "not allowed with" in refused(capsys, "compress", picture, out, "--bpp", 1, "--psnr", 30)
     assert "bpp is nan" in refused(capsys, "compress", picture, out, "--bpp", "nan")
     assert "invalid int value" in refused(capsys, "compress", picture, out, "--max_bytes", 1.5)
@@ -297,7 +299,7 @@ def test_info_of_damaged_files_and_of_models_of_elsewhere(models, tmp_path):
     assert done.returncode == 1
     assert f"{tmp_path / 'cut.b17'}: cut short: " in done.stdout
     assert f"  model    {data[4:12].hex()}, not in {models}\n" in done.stdout
-    assert done.stderr == "balle2017: error: 1 of 2 files are damaged, or no .b17 files\n"
+    assert done.stderr == "balle2017: error: 1 of 2 files are damaged or not .b17 files\n"
 
 
 def test_the_models_of_a_clone_are_found():

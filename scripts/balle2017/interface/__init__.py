@@ -1,1 +1,1 @@
-"""The codec in other hands: models by lambda or goal, command lines, Pillow."""
+"""The codec for other programs: models chosen by lambda, size or quality; commands; Pillow."""

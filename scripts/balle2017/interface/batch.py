@@ -58,7 +58,7 @@ def plan_outputs(
             raise InputError(f"{origin[target]} and {source} would both be written to {target}")
         origin[target] = source
         if target.exists() and not overwrite:
-            # Perhaps the picture that a .b17 file was made of.
+            # It may be the image that the .b17 file was made from.
             raise InputError(f"{target} exists; give another output, or --overwrite")
     return pairs
 
@@ -79,9 +79,9 @@ class Converted(NamedTuple):
     """One file that was converted.
 
     Attributes:
-        line: what to tell about it.
+        line: what to print about it.
         size: bytes of the compressed file.
-        pixels: of the picture.
+        pixels: of the image.
     """
 
     line: str
@@ -92,10 +92,10 @@ class Converted(NamedTuple):
 def convert_all(pairs: list[tuple[Path, Path]], convert: Callable[[Path, Path], Converted]) -> None:
     """Convert every file, print a line for each, and go on past bad ones.
 
-    Of several files the sums follow in a line. In a terminal a bar shows how far it is.
+    After several files a line has the totals. In a terminal a bar shows the progress.
 
     Raises:
-        WorkError: some could not be converted (each has been named).
+        WorkError: some could not be converted (each has had its line).
     """
     start = time.monotonic()
     done = size = pixels = 0

@@ -1,4 +1,4 @@
-"""Which model codes a picture as small, or as well, as somebody asks."""
+"""The choice of a model by file size or quality."""
 
 import math
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ from balle2017.errors import InputError
 if TYPE_CHECKING:
     from balle2017.coding.codec import Codec
 
-# Rows that are compared at a time: bands of a large picture need no second copy of it.
+# Rows that are compared at a time, so that a large image is not copied whole.
 _ROWS = 256
 
 
 class UnreachableError(InputError):
-    """No model meets a goal for one picture; the message says what they give."""
+    """No model meets a goal for an image. The message gives the range that they reach."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What a compressed picture has to be; one of these is given.
+    """What a compressed image has to be. One of these is given.
 
     Attributes:
-        bpp: most bits per pixel.
-        psnr: least PSNR in dB of the decoded pixels.
-        max_bytes: most bytes of the file.
+        bpp: at most so many bits per pixel.
+        psnr: at least this PSNR in dB of the decoded pixels.
+        max_bytes: at most so many bytes in the file.
     """
 
     bpp: float | None = None
@@ -50,7 +50,7 @@ class Goal:
 
 
 class Choice(NamedTuple):
-    """A compressed picture and how it came out.
+    """A compressed image, with its rate and quality.
 
     Attributes:
         data: the whole file.
@@ -76,19 +76,19 @@ def measure_psnr(original: np.ndarray, decoded: np.ndarray) -> float:
 
 
 def choose(codecs: Sequence["Codec"], pixels: np.ndarray, goal: Goal) -> Choice:
-    """Return the picture as the codec codes it that meets the goal.
+    """Return the image, coded by the model that meets the goal best.
 
-    That rate and quality rise with lambda is the rule, but no law for a single picture: every
-    file is made, and what is compared was measured on files and on what they decode to.
+    Rate and quality usually rise with lambda, but not for every image. So every file is made, and
+    the choice is made on real sizes and decoded pixels.
 
     Args:
         codecs: of several models.
         pixels: uint8 [height, width, 3].
-        goal: a limit on the size takes the best PSNR within it (of equals the smallest file),
-            a PSNR the smallest file that has it.
+        goal: with a limit on the size, the best PSNR within it (and the smallest of equally good
+            files); with a PSNR, the smallest file that reaches it.
 
     Raises:
-        UnreachableError: none does.
+        UnreachableError: no model meets it.
     """
     area = pixels[:, :, 0].size
 
@@ -118,6 +118,6 @@ def choose(codecs: Sequence["Codec"], pixels: np.ndarray, goal: Goal) -> Choice:
         fitting = [file for file in files if len(file[0]) <= goal.max_bytes]
         limit, there = f"{goal.max_bytes} bytes", f"{smallest} to {largest} bytes"
     if not fitting:
-        raise UnreachableError(f"no model keeps to {limit}; their files take {there}")
+        raise UnreachableError(f"no model stays within {limit}; their files take {there}")
     # The first of equals, which is the smallest.
     return max((measured(*file) for file in fitting), key=lambda choice: choice.psnr)

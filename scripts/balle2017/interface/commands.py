@@ -1,4 +1,4 @@
-"""Compress pictures to .b17 files and back: balle2017 compress, decompress or info."""
+"""Compress images to .b17 files and decompress them: balle2017 compress, decompress or info."""
 
 import argparse
 import importlib.metadata
@@ -27,29 +27,29 @@ def _convert(
     function: Callable[[list[Path], Path, argparse.Namespace], None],
 ) -> None:
     """Call a function with inputs and output, in the order of `cp`."""
-    parser.add_argument("paths", type=Path, nargs="+", help=f"{inputs}; the last one: the output")
+    parser.add_argument("paths", type=Path, nargs="+", help=f"{inputs}, and last the output")
     # Options may stand between the paths.
     args = parser.parse_intermixed_args(arguments)
     *sources, out = args.paths
     if not sources:
-        parser.error("give what to convert, then the output: a folder or a file")
+        parser.error("give one or more inputs, then the output: a file or a folder")
     function(sources, out, args)
 
 
 def _compress(parser: cli.Parser, arguments: Sequence[str]) -> None:
-    """Compress pictures to .b17 files."""
+    """Compress images to .b17 files."""
     add_compress_arguments(parser)
-    _convert(parser, arguments, "pictures or folders of pictures", compress_files)
+    _convert(parser, arguments, "images or folders of images", compress_files)
 
 
 def _decompress(parser: cli.Parser, arguments: Sequence[str]) -> None:
-    """Decompress .b17 files to PNG pictures with the models that made them."""
+    """Decompress .b17 files to PNG images with the models that made them."""
     add_decompress_arguments(parser)
     _convert(parser, arguments, ".b17 files or folders of them", decompress_files)
 
 
 def _info(parser: cli.Parser, arguments: Sequence[str]) -> None:
-    """Tell what .b17 files are: size, rate, coder, and the model that made them."""
+    """Show the size, rate and coder of .b17 files, and the model that made them."""
     parser.add_argument("files", type=Path, nargs="+", help=".b17 files")
     parser.add_argument(
         "--model",
@@ -69,7 +69,7 @@ def _info(parser: cli.Parser, arguments: Sequence[str]) -> None:
             text = str(error)
         print("\n".join(map(printable, text.splitlines())))
     if damaged:
-        raise WorkError(f"{damaged} of {len(args.files)} files are damaged, or no .b17 files")
+        raise WorkError(f"{damaged} of {len(args.files)} files are damaged or not .b17 files")
 
 
 _COMMANDS = {"compress": _compress, "decompress": _decompress, "info": _info}
@@ -90,5 +90,5 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run() -> NoReturn:
-    """Be the program `balle2017`."""
+    """Run the program `balle2017`."""
     cli.run(main)

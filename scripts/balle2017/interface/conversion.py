@@ -1,4 +1,4 @@
-"""Compressing and decompressing files: what the command line and the scripts have in common."""
+"""Compressing and decompressing files, shared by the command line and the scripts."""
 
 import argparse
 from collections.abc import Callable
@@ -40,16 +40,22 @@ def add_compress_arguments(parser: argparse.ArgumentParser) -> None:
         "--lambda_rd",
         type=float,
         metavar="L",
-        help=f"the model of this lambda ({DEFAULT_LAMBDA} of those that come with the program)",
+        help=f"the model of this lambda (default: {DEFAULT_LAMBDA} for the models in the program)",
     )
     choice.add_argument(
-        "--bpp", type=float, metavar="R", help="the best model for each picture within R bits/pixel"
+        "--bpp",
+        type=float,
+        metavar="R",
+        help="for each image, the best quality within R bits per pixel",
     )
     choice.add_argument(
-        "--psnr", type=float, metavar="Q", help="the smallest file for each picture with Q dB"
+        "--psnr",
+        type=float,
+        metavar="Q",
+        help="for each image, the smallest file with at least Q dB",
     )
     choice.add_argument(
-        "--max_bytes", type=int, metavar="N", help="the best model for each picture within N bytes"
+        "--max_bytes", type=int, metavar="N", help="for each image, the best quality within N bytes"
     )
     _add_shared(parser)
 
@@ -61,23 +67,23 @@ def add_decompress_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         default=PRETRAINED,
-        help="folder of a model, of the run that trained it, or of several models, of which each "
-        "file takes the one that made it",
+        help="folder of a model, of the run that trained it, or of several models; each file is "
+        "decoded with the model that made it",
     )
     _add_shared(parser)
 
 
 def compress_files(inputs: list[Path], out: Path, args: argparse.Namespace) -> None:
-    """Compress pictures; print a line for each.
+    """Compress images; print a line for each.
 
     Args:
-        inputs: pictures, and folders of pictures.
+        inputs: images, and folders of images.
         out: folder, or one .b17 file.
         args: as `add_compress_arguments` has them.
 
     Raises:
         InputError: an argument is wrong, and nothing was done.
-        WorkError: some pictures could not be compressed.
+        WorkError: some images could not be compressed.
     """
     goals = {name: getattr(args, name) for name in ("bpp", "psnr", "max_bytes")}
     chosen = any(value is not None for value in goals.values())
@@ -119,7 +125,7 @@ def compress_files(inputs: list[Path], out: Path, args: argparse.Namespace) -> N
 
 
 def decompress_files(inputs: list[Path], out: Path, args: argparse.Namespace) -> None:
-    """Decompress files to PNG pictures; print a line for each.
+    """Decompress files to PNG images; print a line for each.
 
     Args:
         inputs: .b17 files, and folders of them.
@@ -147,27 +153,27 @@ def decompress_files(inputs: list[Path], out: Path, args: argparse.Namespace) ->
 
 
 def _only_lambda(family: Family) -> float:
-    """Return the lambda of a folder that is a model; one of several would be a guess."""
+    """Return the lambda of a folder that is one model. Among several, a choice would be a guess."""
     find_model(family.folder)
     return family.lambdas[0]
 
 
 def _configure(args: argparse.Namespace) -> None:
-    """Set TensorFlow up, which takes seconds: after everything that can be refused without."""
+    """Set up TensorFlow. This takes seconds, so it comes after all checks that do without it."""
     from balle2017.model import runtime
 
     runtime.configure(1, "cpu", operations=args.threads)
 
 
 def describe(path: Path, family: Family) -> str:
-    """Return what a .b17 file says of itself, in lines; TensorFlow is not needed for it.
+    """Return a description of a .b17 file, in lines. TensorFlow is not needed.
 
     Args:
         path: the file.
-        family: where its model is looked for.
+        family: the models among which its own is looked for.
 
     Raises:
-        DamagedFileError: it is no sound file.
+        DamagedFileError: the file is damaged, or is not a .b17 file.
     """
     data = path.read_bytes()
     try:

@@ -1,6 +1,6 @@
-"""Models of several lambdas: found by lambda, by goal, or by the file that one of them made.
+"""Models of several lambdas, found by lambda, by goal, or by a file that one of them made.
 
-A model is loaded when it is needed first, and once; looking for it needs no TensorFlow.
+A model is loaded once, when it is first needed. Finding it needs no TensorFlow.
 """
 
 import math
@@ -19,22 +19,22 @@ from balle2017.model.find import PRETRAINED, find_models, read_config
 if TYPE_CHECKING:
     from balle2017.coding.codec import Codec
 
-#: Of the model that compresses where nobody chooses one.
+#: Of the model that compresses by default.
 DEFAULT_LAMBDA = 0.013
 
 
 def open_codec(model: float | str | os.PathLike[str] = DEFAULT_LAMBDA, threads: int = 2) -> "Codec":
-    """Return a codec: `compress` makes bytes of pixels, `decompress` pixels of bytes.
+    """Return a codec: `compress` turns pixels into bytes, `decompress` bytes into pixels.
 
-    Pixels are uint8 arrays [height, width, 3] in sRGB, sides 1 to 65535; those that are decoded
-    at most 8192 x 8192 in all. The codec computes on the CPU. Unless the program has set or used
-    TensorFlow's threads before, an operation gets one: so the same file gives the same pixels,
-    to the bit, in every process on one type of CPU.
+    Pixels are uint8 arrays [height, width, 3] in sRGB with sides of 1 to 65535; to be decoded, an
+    image may have at most 8192 x 8192 pixels. The codec computes on the CPU. Unless the program has
+    set or used TensorFlow's threads before, each operation gets one thread, so that a file gives
+    the same pixels, to the bit, in every process on one type of CPU.
 
     Args:
         model: lambda of one of the models that come with the package (a number), or the folder
             of a model or of the run that trained it (a path).
-        threads: parts of a picture that are computed at the same time.
+        threads: parts of an image that are computed at the same time.
 
     Raises:
         InputError: there is no such model, or a damaged one.
@@ -53,16 +53,16 @@ def _load(folder: Path, threads: int) -> "Codec":
 
 
 def _model_ids(config: dict) -> set[bytes]:
-    """Return what the files of a model may carry: `model_id` and `adaptive_id`."""
+    """Return the ids that files of a model may carry: `model_id` and `adaptive_id`."""
     names = (config["model_sha256"], config.get("static_sha256"))
     return {bytes.fromhex(name)[:8] for name in names if name}
 
 
 class Family:
-    """The models that lie in one folder.
+    """The models in one folder.
 
     Attributes:
-        folder: that holds them.
+        folder: of the models.
         configs: content of config.json by the model's folder, the lowest lambda first.
     """
 
@@ -116,7 +116,7 @@ class Family:
         return found[0]
 
     def made_by(self, model_id: bytes) -> Path | None:
-        """Return the folder of the model whose files carry this id, if it is of the family."""
+        """Return the folder of the model with this id, or None if the family has none."""
         return next(
             (path for path, config in self.configs.items() if model_id in _model_ids(config)), None
         )
@@ -128,19 +128,19 @@ class Family:
         psnr: float | None = None,
         max_bytes: int | None = None,
     ) -> Choice:
-        """Compress a picture with the model that meets a goal; all are tried.
+        """Compress an image with the model that meets a goal best. All models are tried.
 
-        Give one goal. A limit on the size takes the best PSNR within it, a PSNR the smallest
-        file that has it. The PSNR is that of the decoded file, over R, G and B.
+        Give one goal. A limit on the size gives the best PSNR within it, and a PSNR gives the
+        smallest file that reaches it. PSNR is measured on the decoded file, over R, G and B.
 
         Args:
             pixels: uint8 [height, width, 3].
-            bpp: most bits per pixel.
-            psnr: least PSNR in dB.
-            max_bytes: most bytes.
+            bpp: at most so many bits per pixel.
+            psnr: at least this PSNR in dB.
+            max_bytes: at most so many bytes.
 
         Raises:
-            UnreachableError: no model meets it; the message has what they give.
+            UnreachableError: no model meets it. The message gives the range that they reach.
             InputError: no goal or several, a goal out of its range, or a damaged model.
             BadImageError, WorkError: see `Codec.latents`.
         """
@@ -148,17 +148,17 @@ class Family:
         return choose([self._codec_in(path) for path in self.configs], pixels, goal)
 
     def decompress(self, data: bytes) -> np.ndarray:
-        """Return the picture of a file that one of the models made, uint8 [height, width, 3].
+        """Return the image of a file that one of the models made, uint8 [height, width, 3].
 
         Raises:
-            DamagedFileError: damaged, made by a model of elsewhere, or over the pixel limit.
+            DamagedFileError: damaged, made by a model that is not in the family, or too large.
             InputError: the model is damaged.
             WorkError: see `Codec.decompress`.
         """
         model_id = Bitstream.from_bytes(data).model_id
         path = self.made_by(model_id)
         if path is None and len(self.configs) == 1:
-            # It looks around for the right one.
+            # Its codec searches nearby for the right one, for the message.
             path = next(iter(self.configs))
         if path is None:
             raise DamagedFileError(

@@ -40,10 +40,10 @@ def add_models(folder: str | os.PathLike[str]) -> None:
 
 
 class B17ImageFile(ImageFile.ImageFile):
-    """A .b17 file that Pillow has opened: size and mode, until the pixels are needed."""
+    """A .b17 file that Pillow has opened: size and mode; the pixels come when they are needed."""
 
     format = _FORMAT
-    format_description = "balle2017 compressed picture"
+    format_description = "balle2017 compressed image"
 
     def _open(self) -> None:
         assert self.fp is not None
@@ -56,13 +56,13 @@ class B17ImageFile(ImageFile.ImageFile):
         self.tile = [ImageFile._Tile("b17", (0, 0, *self.size), 0, None)]
 
     def load_seek(self, pos: int) -> None:
-        """Tell `ImageFile.Parser`, by being here, to wait for the whole file."""
+        """Seek; by being here, tell `ImageFile.Parser` to wait for the whole file."""
         assert self.fp is not None
         self.fp.seek(pos)
 
 
 class _Decoder(ImageFile.PyDecoder):
-    """Makes pixels of the whole file."""
+    """Decodes the whole file."""
 
     _pulls_fd = True
 
@@ -87,7 +87,7 @@ class _Decoder(ImageFile.PyDecoder):
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    """Write a picture to an open file; `filename` is Pillow's."""
+    """Write an image to an open file; `filename` is Pillow's."""
     if image.mode not in ("RGB", "L"):
         raise OSError(f"cannot write mode {image.mode} as {_FORMAT}")
     options = image.encoderinfo
