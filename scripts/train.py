@@ -61,7 +61,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-#: What a run writes to its folder, beside files.
+#: The folders that a run writes in its own folder.
 _OUTPUT = ("checkpoints", "dataset", "images", "model", "snapshots", "tensorboard")
 
 
