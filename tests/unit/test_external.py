@@ -152,7 +152,7 @@ def test_a_refusal_is_one_sentence(codec, mode, message):
 
 
 def test_what_is_no_picture_is_named(codec):
-    with pytest.raises(CodecLimitError, match="wrote a picture that cannot be read: not an image"):
+    with pytest.raises(CodecLimitError, match="wrote an image that cannot be read: not an image"):
         codec("copy", "text").decode(b"file", 1)
 
 
@@ -219,8 +219,8 @@ def test_a_picture_that_is_refused_has_a_row_and_a_note(codec, picture_folder, t
     ("modes", "message"),
     [
         (("crop",), "0.png came back from mine 1 with 32x16 pixels, it has 64x48"),
-        (("status",), "mine 1 has no file of any picture: not coded, "),
-        (("copy", "text"), "mine 1 has no file of any picture: not coded, "),
+        (("status",), "mine 1 encoded none of the images: not coded, "),
+        (("copy", "text"), "mine 1 encoded none of the images: not coded, "),
         (("hang", "copy", "/dev/null"), "did not end within 1 seconds"),
     ],
 )
@@ -271,8 +271,8 @@ def checked(name="mine", here=True, **changes):
         ({"encode": "cp {input} {output}"}, "lacks {quality}, and there are 2 qualities"),
         (
             {"encode": "cp {input} {output} {qualtiy}"},
-            "the encode command of mine has {qualtiy}, for which nothing stands; what is filled in "
-            "is {input}, {output}, {quality}",
+            "the encode command of mine has the unknown placeholder {qualtiy}; known ones are "
+            "{input}, {output}, {quality}",
         ),
         (
             {"version": "cp {input}"},

@@ -82,5 +82,5 @@ def test_a_missing_program_is_refused_before_the_run(fresh):
 def test_what_a_program_says_is_shown(fresh):
     configure(fresh, encode=f"{sys.executable} nowhere.py {{input}} {{output}} {{quality}}")
     output = fresh.run("--until", "evaluate_external", "--config", "experiment=other", status=1)
-    assert "mine 10 has no file of any picture: not coded, python" in output
+    assert "mine 10 encoded none of the images: not coded, python" in output
     assert "can't open file" in output

@@ -84,11 +84,11 @@ def find_summaries(folders: list[Path]) -> list[Path]:
 
 
 def _wrong_columns(row: dict[str, Any]) -> Iterator[str]:
-    """Yield the columns of a summary's row that hold what they cannot."""
+    """Yield the columns of a row of a summary that have invalid values."""
     for name in RD_COLUMNS:
         value = row.get(name)
         if value is None:
-            # Of a model's curve there are both; every row is a point of something.
+            # A model has filters and seed, other codecs neither. Every row needs the other three.
             if name in ("testset", "codec", "point") or (
                 name in ("filters", "seed")
                 and (row.get("filters"), row.get("seed")) != (None, None)
@@ -108,7 +108,7 @@ def _read_summary(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a summary.json.
 
     Raises:
-        InputError: it is no such file.
+        InputError: it is another kind of file.
     """
     try:
         rows = read_json(path)
@@ -120,7 +120,7 @@ def _read_summary(path: Path) -> list[dict[str, Any]]:
             raise ValueError(f"it lacks {', '.join(missing)}")
         wrong = next((name for row in rows for name in _wrong_columns(row)), None)
         if wrong is not None:
-            raise ValueError(f"{wrong} is not right")
+            raise ValueError(f"{wrong} has an invalid value")
     except (IsADirectoryError, ValueError) as error:
         raise InputError(f"{path} is no summary of an evaluation: {error}") from None
     return rows
@@ -145,7 +145,7 @@ def collect(folders: list[Path]) -> pd.DataFrame:
     frame = frame.reindex(columns=RD_COLUMNS)
     for column in ("filters", "seed", "n_images"):
         frame[column] = frame[column].astype("Int64")
-    # A column that all points lack has no kind of its own.
+    # A column without any value would have no dtype of its own.
     frame = frame.astype(dict.fromkeys(_MEASURES, float))
     frame["lacking"] = lacking(frame)
     twice = frame[frame.duplicated(IDENTITY)]
@@ -183,13 +183,13 @@ def read_bd(path: Path) -> pd.DataFrame:
 def bd_delta(curve: pd.DataFrame, anchor: pd.DataFrame, metric: str) -> dict[str, Any]:
     """Return the Bjøntegaard deltas of a curve against an anchor.
 
-    Piecewise cubic interpolation (PCHIP) over the range of quality, and of log
-    rate, that both curves cover. Means are comparable only over the same images: curves of
-    which a point lacks images have no deltas, unless all lack the same.
+    They use piecewise cubic interpolation (PCHIP) over the range of quality, and of log rate,
+    that both curves cover. Means over different images cannot be compared, so there are no deltas
+    if points lack images, unless all points lack the same ones.
 
     Returns:
-        Columns of bd_rate.csv from bd_rate_percent on; where the deltas cannot be
-        had they are None and `reason` says why.
+        Columns of bd_rate.csv from bd_rate_percent on. Deltas that cannot be computed are None,
+        and `reason` says why.
     """
     curve, anchor = (frame.dropna(subset=["bpp", metric]) for frame in (curve, anchor))
     result: dict[str, Any] = {
@@ -242,15 +242,15 @@ def bd_table(rd: pd.DataFrame) -> pd.DataFrame:
 
 
 def bd_text(row: pd.Series) -> str:
-    """Return the BD-rate of a row of bd_rate.csv in words, or why there is none."""
+    """Return the BD-rate of a row of bd_rate.csv as text, or why there is none."""
     value = row["bd_rate_percent"]
     return f"not defined ({row['reason']})" if pd.isna(value) else f"{value:+.1f} %"
 
 
 def summary_text(rd: pd.DataFrame, bd: pd.DataFrame) -> str:
-    """Return the results on one screen: the model's points, and BD-rates against JPEG.
+    """Return the results on one screen: the points of all curves, and BD-rates against JPEG.
 
-    Width and seed have a column where they are several.
+    Filters and seed have a column if there are several.
     """
     lines = []
     varied = [column for column in ("filters", "seed") if rd[column].nunique() > 1]
@@ -279,7 +279,7 @@ def summary_text(rd: pd.DataFrame, bd: pd.DataFrame) -> str:
 
 
 _COLUMNS = ["point", "image", "bpp", "psnr_rgb", "ms_ssim_rgb"]
-#: What the delta of each image refers to, where the test set was coded with it.
+#: The anchor of the deltas of each image, if the test set was coded with it.
 ANCHOR = "jpeg"
 
 
@@ -340,7 +340,7 @@ def bd_per_image(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def extremes_text(bd: pd.DataFrame) -> str:
-    """Return a line for each model that names its best and its worst image."""
+    """Return a line for each model with the images where it gains most and least."""
     lines = []
     ours = bd[(bd["metric"] == "psnr_rgb") & bd["codec"].map(is_model)]
     for (_, name), frame in ours.dropna(subset=["bd_rate_percent"]).groupby(["testset", "codec"]):

@@ -1,4 +1,4 @@
-"""Comparison sheets: what a model's pictures look like beside others of the same size."""
+"""Comparison sheets: the images of a model beside those of other codecs at the same size."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ _GRID = 16
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of a sheet.
+    """One image of a sheet.
 
     Attributes:
         title: the codec's name.
         pixels: uint8 [height, width, 3].
         size: bytes of the file; none for the original.
-        problem: why the codec has no file of this picture, and shows white instead.
+        problem: why the codec cannot code this image, which is white then.
     """
 
     title: str
@@ -44,7 +44,7 @@ class Panel:
     problem: str = ""
 
     def caption(self, original: np.ndarray) -> str:
-        """Return name, size, rate and PSNR, or why there is no picture."""
+        """Return name, size, rate and PSNR, or why the image is missing."""
         if self.problem:
             return f"{self.title}\n{self.problem}"
         if self.size is None:
@@ -60,7 +60,7 @@ def code_at_size(codec: ImageCodec, pixels: np.ndarray, size: int) -> bytes:
     Sizes are taken to rise with quality.
 
     Raises:
-        CodecLimitError: the codec cannot hold the picture.
+        CodecLimitError: the codec cannot hold the image.
     """
     low, high = (round(bound) for bound in codec.bounds)
     while high - low > 1:
@@ -76,8 +76,7 @@ def code_at_size(codec: ImageCodec, pixels: np.ndarray, size: int) -> bytes:
 def choose_crop(pixels: np.ndarray) -> tuple[slice, slice]:
     """Return the 192x192 window with the greatest variance of luma, on a grid of 16 pixels.
 
-    The rule looks at the original alone, so that it favours no codec. Smaller
-    pictures are taken whole.
+    Only the original decides, so that no codec is favoured. Smaller images are taken whole.
     """
     height, width, _ = pixels.shape
     rows, columns = min(_CROP, height), min(_CROP, width)
@@ -96,7 +95,7 @@ def choose_crop(pixels: np.ndarray) -> tuple[slice, slice]:
 
 
 def _panel(name: str, original: np.ndarray, size: int) -> Panel:
-    """Return the picture as a codec of `CODECS` gives it at about `size` bytes."""
+    """Return the image, coded by one of `CODECS` in about `size` bytes."""
     codec, title = CODECS[name], curve_label(name)
     try:
         data = code_at_size(codec, original, size)
@@ -106,13 +105,13 @@ def _panel(name: str, original: np.ndarray, size: int) -> Panel:
 
 
 def choose_images(bd: pd.DataFrame, curve: str, available: list[str]) -> list[str]:
-    """Return the images on which a model gains most, median and least against JPEG.
+    """Return the images on which a model saves most, a median amount and least against JPEG.
 
     Args:
         bd: bd_rate_per_image.csv.
         curve: the model's name there.
-        available: names to take, the first three, where the table ranks none of them; at
-            least one.
+        available: names of images, at least one. If the table ranks none of them, the first
+            three are taken.
     """
     ours = bd[(bd["codec"] == curve) & (bd["metric"] == "psnr_rgb") & bd["image"].isin(available)]
     ranked = ours.dropna(subset=["bd_rate_percent"]).sort_values("bd_rate_percent")["image"]
@@ -121,7 +120,7 @@ def choose_images(bd: pd.DataFrame, curve: str, available: list[str]) -> list[st
 
 
 class Comparison(NamedTuple):
-    """One picture, as different codecs give it at about the same size.
+    """One image, coded by different codecs at about the same size.
 
     Attributes:
         image: file name.
@@ -146,16 +145,16 @@ def _find_curve(rd: pd.DataFrame, evaluation: Path) -> str:
 def compare(
     images: Path, evaluation: Path, rd: pd.DataFrame, bd: pd.DataFrame
 ) -> Iterator[Comparison]:
-    """Yield the pictures to show of one model; none if it could code none.
+    """Yield the images to show of one model, or none if it could code none.
 
     Args:
-        images: folder of the original pictures.
+        images: folder of the original images.
         evaluation: folder of the model's evaluation, with reconstructions/.
         rd: rd.csv.
         bd: bd_rate_per_image.csv.
 
     Raises:
-        InputError: rd.csv lacks the evaluation, or a picture of the evaluation is missing.
+        InputError: rd.csv lacks the evaluation, or an image of the evaluation is missing.
     """
     curve = _find_curve(rd, evaluation)
     table = read_frame(evaluation / "per_image.csv", ["image", "bytes"], "table of images")
@@ -176,7 +175,7 @@ def compare(
 
 @drawing
 def draw_sheet(comparison: Comparison, path: Path) -> None:
-    """Write a sheet: whole pictures above, the crop of `choose_crop` below."""
+    """Write a sheet: whole images above, the crop of `choose_crop` below."""
     original = comparison.original
     panels = [Panel("original", original), *comparison.panels]
     crop = choose_crop(original)

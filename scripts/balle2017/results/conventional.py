@@ -1,4 +1,4 @@
-"""The conventional codecs we compare with, each with its settings spelt out."""
+"""The conventional codecs that we compare with, each with all of its settings."""
 
 import contextlib
 import importlib.metadata
@@ -16,10 +16,10 @@ from balle2017.errors import CodecLimitError, InputError
 
 @contextlib.contextmanager
 def _room_for(pixels: np.ndarray) -> Iterator[None]:
-    """Let Pillow's encoders write any file of a picture in one piece.
+    """Let Pillow's encoders write the file of an image in one piece, however large it is.
 
     With optimized tables libjpeg does so, and Pillow's own guess is too small for noise, and
-    for pictures of a few rows, which are padded to blocks of 16.
+    for images of a few rows, which are padded to blocks of 16.
     """
     height, width, channels = pixels.shape
     usual = ImageFile.MAXBLOCK
@@ -32,7 +32,7 @@ def _room_for(pixels: np.ndarray) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _limits(what: str) -> Iterator[None]:
-    """Say of an encoder's or decoder's error that it is the picture's that the codec lacks."""
+    """Turn an error of an encoder or decoder into a `CodecLimitError`."""
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:
@@ -41,7 +41,7 @@ def _limits(what: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class ImageCodec:
-    """One encoder of Pillow's.
+    """One of Pillow's encoders.
 
     Attributes:
         format: Pillow's name of the file format.
@@ -51,7 +51,7 @@ class ImageCodec:
         options: the other arguments of the encoder.
         bounds: lowest and highest quality.
         max_side: the longest side that encoder and decoder take, in pixels; None: any.
-        package: what adds the format to Pillow, and brings the library; None: Pillow itself.
+        package: that adds the format to Pillow and brings the library; None: Pillow itself.
     """
 
     format: str
@@ -67,7 +67,7 @@ class ImageCodec:
         """Return the compressed file of uint8 pixels [height, width, 3].
 
         Raises:
-            CodecLimitError: the format, or its encoder, cannot hold this picture.
+            CodecLimitError: the format, or its encoder, cannot hold this image.
         """
         if self.max_side is not None and max(pixels.shape) > self.max_side:
             raise CodecLimitError(f"{self.format} has at most {self.max_side} pixels a side")
@@ -78,10 +78,10 @@ class ImageCodec:
         return buffer.getvalue()
 
     def decode(self, data: bytes) -> np.ndarray:
-        """Return the picture of a compressed file, uint8 [height, width, 3].
+        """Return the image of a compressed file, uint8 [height, width, 3].
 
         Raises:
-            CodecLimitError: the decoder does not take it.
+            CodecLimitError: the decoder refuses it.
         """
         with (
             _limits(f"the {self.format} decoder fails"),

@@ -1,4 +1,4 @@
-"""Measure a codec on a folder of pictures: real files, decoded pixels."""
+"""Measure a codec on a folder of images, by real files and decoded pixels."""
 
 import collections
 import contextlib
@@ -42,7 +42,7 @@ PER_IMAGE_COLUMNS = [
 ]
 
 #: Largest relative difference of coded payload and estimated rate, over a test set and for
-#: each picture, beside the bits by which the range coder ends its stream.
+#: each image, beside the bits by which the range coder ends its stream.
 RATE_TOLERANCE = 0.001
 _END_OF_STREAM_BITS = 32
 
@@ -54,21 +54,21 @@ class CodecPoint:
     """The codec under test at one setting: one point of a rate-distortion curve.
 
     Attributes:
-        identity: what names it in tables: codec, point (lambda or quality), and more.
+        identity: the columns that name it in tables: codec, point (lambda or quality), and more.
         encode: uint8 pixels [height, width, 3] -> the whole compressed file, and what
             `estimate_bits` takes; CodecLimitError or BadImageError where it cannot hold
-            the picture.
+            the image.
         decode: the file -> pixels; the same errors.
         suffix: of the compressed files.
         out: folder of its per_image.csv, summary.json and bitstreams/. Points may share one
-            if they are of one codec.
+            if they belong to one codec.
         folder: subfolder of bitstreams/, where several points share `out`.
-        keep_reconstructions: also write the decoded pictures to `out`/reconstructions, as PNG.
-        header_bytes: part of each file that is not coded latents; None where
-            the codec makes no such difference.
+        keep_reconstructions: also write the decoded images to `out`/reconstructions, as PNG.
+        header_bytes: size of the header in each file; None for codecs whose header is not
+            counted separately.
         estimate_bits: what `encode` returned beside the file -> the code length in bits
             that the coding tables give it; None where there are no such tables.
-        may_refuse_all: a codec that can hold no picture at all is no mistake.
+        may_refuse_all: it is no error if the codec can hold none of the images.
     """
 
     identity: dict[str, Any]
@@ -101,18 +101,18 @@ def encoder_at(codec: QualityCodec, quality: float) -> Callable[[np.ndarray], tu
 
 
 def evaluate_images(images: list[Path], points: list[CodecPoint]) -> list[list[dict[str, Any]]]:
-    """Compress, decompress and measure every picture at every point.
+    """Compress, decompress and measure every image at every point.
 
-    The bits of a picture are those of its file on disk, and what is decoded was read back
-    from it. A picture that the codec cannot hold has no file and no measures, and a note
+    The rate of an image is the size of its file on disk, and the decoder gets what is read back
+    from there. An image that the codec cannot hold has no file and no measurements, and a note
     that says why.
 
     Returns:
-        For each point a row for each picture.
+        For each point a row for each image.
 
     Raises:
-        BadImageError: a picture cannot be read.
-        WorkError: a decoded picture has another size.
+        BadImageError: an image cannot be read.
+        WorkError: a decoded image has another size.
     """
     rows: list[list[dict[str, Any]]] = [[] for _ in points]
     for index, path in enumerate(images):
@@ -128,7 +128,7 @@ def evaluate_images(images: list[Path], points: list[CodecPoint]) -> list[list[d
 
 
 class _Metrics:
-    """The metrics of what was decoded from one picture; equal pixels are measured once."""
+    """The metrics of what was decoded from one image. Equal pixels are measured once."""
 
     def __init__(self, original: np.ndarray):
         self._original = original
@@ -148,7 +148,7 @@ class _Metrics:
 def _row(
     path: Path, original: np.ndarray, point: CodecPoint, metrics_of: _Metrics
 ) -> dict[str, Any]:
-    """Return the row of one picture at one point, and write its files."""
+    """Return the row of one image at one point, and write its files."""
     height, width, _ = original.shape
     row: dict[str, Any] = {
         "point": point.identity["point"],
@@ -163,7 +163,7 @@ def _row(
     try:
         return row | _measure(path, original, point, metrics_of, stream, kept)
     except (BadImageError, CodecLimitError) as error:
-        # Nor what an earlier evaluation left.
+        # Remove what an earlier evaluation left.
         for file in (stream, kept):
             if file is not None:
                 file.unlink(missing_ok=True)
@@ -178,7 +178,7 @@ def _measure(
     stream: Path,
     kept: Path | None,
 ) -> dict[str, Any]:
-    """Return the columns of one coded picture; its file is `stream`, what comes back `kept`."""
+    """Return the columns of one coded image; write its file, and its decoded image to `kept`."""
     start = time.perf_counter()
     data, content = point.encode(original)
     encoded = time.perf_counter()
@@ -214,12 +214,12 @@ def _measure(
 
 
 def coded(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of the pictures that the codec could hold."""
+    """Return the rows of the images that the codec could hold."""
     return [row for row in rows if "bytes" in row]
 
 
 def _note(row: dict[str, Any]) -> str:
-    """Return why a picture lacks a measure, or nothing."""
+    """Return why an image lacks a measurement, or an empty text."""
     notes = []
     if math.isinf(row["psnr_rgb"]):
         notes.append("no error, PSNR is infinite")
@@ -229,11 +229,11 @@ def _note(row: dict[str, Any]) -> str:
 
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the means over the coded pictures; MS-SSIM is averaged before it becomes dB.
+    """Return the means over the coded images; MS-SSIM is averaged before it becomes dB.
 
-    A measure is None where a coded picture lacks it, where none was coded, and where the mean
-    is infinite because a picture came back without any error; `note` says why. `lacking`
-    names the pictures that were not coded.
+    A measurement is None if a coded image lacks it, if no image was coded, or if the mean is
+    infinite because an image was decoded without any error; `note` says why. `lacking` names the
+    images that were not coded.
     """
     measured = coded(rows)
 
@@ -253,10 +253,10 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def check_rates(rows: list[dict[str, Any]]) -> float:
-    """Return |coded payload / estimated rate - 1| over all pictures, at least one.
+    """Return |coded payload / estimated rate - 1| over all images, at least one.
 
     Raises:
-        WorkError: it is more than `RATE_TOLERANCE`, over all or for one picture: the files
+        WorkError: it is more than `RATE_TOLERANCE`, over all or for one image: the files
             are not what the coding tables say.
     """
 
@@ -288,18 +288,18 @@ def point_text(summary: dict[str, Any]) -> str:
 
 
 def run_evaluation(images: Path, points: list[CodecPoint]) -> list[dict[str, Any]]:
-    """Evaluate points on a folder of pictures; write their tables.
+    """Evaluate points on a folder of images; write their tables.
 
     Args:
-        images: folder of pictures.
-        points: codecs at one or several settings; each picture is read once for all.
+        images: folder of images.
+        points: codecs at one or several settings; each image is read once for all.
 
     Returns:
         For each point its identity and its means, as summary.json has them.
 
     Raises:
-        InputError: no picture there, or two whose names differ in the suffix only.
-        WorkError: see `evaluate_images` and `check_rates`; or a point refused all pictures
+        InputError: no image there, or two whose names differ in the suffix only.
+        WorkError: see `evaluate_images` and `check_rates`; or a point refused all images
             that may not.
     """
     folders = list(dict.fromkeys(point.out for point in points))
@@ -308,7 +308,7 @@ def run_evaluation(images: Path, points: list[CodecPoint]) -> list[dict[str, Any
     summaries = []
     for point, new in zip(points, rows, strict=True):
         if not (point.may_refuse_all or coded(new)):
-            raise WorkError(f"{point.name} has no file of any picture: {new[0]['note']}")
+            raise WorkError(f"{point.name} encoded none of the images: {new[0]['note']}")
         summary = point.identity | summarize(new)
         if point.estimate_bits is not None:
             summary["rate_difference"] = check_rates(coded(new)) if coded(new) else None

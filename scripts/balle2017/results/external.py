@@ -1,4 +1,4 @@
-"""Codecs that are programs of others: one command line that encodes, one that decodes."""
+"""External codecs: one command line that encodes, one that decodes."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ from balle2017.data.reasons import BadImageError
 from balle2017.errors import CodecLimitError, InputError, WorkError
 from balle2017.files import printable
 
-#: What stands for a file or a number in a command.
+#: Placeholders for a file or a number in a command.
 INPUT, OUTPUT, QUALITY = "{input}", "{output}", "{quality}"
 
 #: Names of what a decoder may write.
@@ -58,18 +58,18 @@ def quality_text(quality: float) -> str:
 
 @dataclass(frozen=True)
 class ExternalCodec:
-    """A program that encodes, and one that decodes; no shell reads what they are given.
+    """A program that encodes and one that decodes. They are started without a shell.
 
     Attributes:
         name: what the tables call it.
         encode_command: its words. {input} is a PNG of 8-bit sRGB, {output} the compressed
             file, {quality} a number.
-        decode_command: its words. {input} is the compressed file, {output} the picture;
+        decode_command: its words. {input} is the compressed file, {output} the image;
             {quality} may be used.
         suffix: of the compressed files.
         version_command: words that print the version; empty: none is known.
-        decoded_suffix: of the picture, by which many programs choose its format.
-        time_limit_s: seconds after which a program is taken to hang.
+        decoded_suffix: of the image, by which many programs choose its format.
+        time_limit_s: seconds after which a program is killed.
     """
 
     name: str
@@ -81,10 +81,10 @@ class ExternalCodec:
     time_limit_s: float = 3600
 
     def check(self, qualities: Sequence[float]) -> None:
-        """Check that the commands have a place for what they need.
+        """Check that the commands have the placeholders that they need, and no unknown ones.
 
         Raises:
-            InputError: what is missing, or has a name that nothing stands for.
+            InputError: one is missing or unknown.
         """
         for what, words in self._commands():
             needed = set() if what == "version" else {INPUT, OUTPUT}
@@ -93,10 +93,10 @@ class ExternalCodec:
             if missing := sorted(needed - found):
                 raise InputError(f"the {what} command of {self.name} lacks {missing[0]}")
             if unknown := sorted(found - allowed):
-                known = ", ".join(sorted(allowed)) or "nothing"
+                known = ", ".join(sorted(allowed)) or "none"
                 raise InputError(
-                    f"the {what} command of {self.name} has {unknown[0]}, for which nothing "
-                    f"stands; what is filled in is {known}"
+                    f"the {what} command of {self.name} has the unknown placeholder "
+                    f"{unknown[0]}; known ones are {known}"
                 )
         if len(qualities) > 1 and QUALITY not in " ".join(self.encode_command):
             raise InputError(
@@ -108,20 +108,20 @@ class ExternalCodec:
         """Check that the programs can be started.
 
         Raises:
-            InputError: the name of one that is missing.
+            InputError: one is missing.
         """
         for what, words in self._commands():
             if shutil.which(words[0]) is None:
                 raise InputError(
-                    f"{words[0]}, the {what} program of {self.name}, is not installed, or is no "
-                    "program"
+                    f"{words[0]}, the {what} program of {self.name}, is not installed or not "
+                    "executable"
                 )
 
     def files(self) -> list[str]:
         """Return the words of the commands that name a file, such as a script or its settings."""
         words = [word for _, command in self._commands() for word in command]
         parts = [part for word in words for part in (word, word.partition("=")[2])]
-        # Braces would be wildcards where rules have such files as inputs.
+        # As inputs of rules, names with braces would be wildcards.
         there = (part for part in parts if part and "{" not in part and Path(part).is_file())
         return list(dict.fromkeys(there))
 
@@ -146,7 +146,7 @@ class ExternalCodec:
         """Return the compressed file of uint8 pixels [height, width, 3].
 
         Raises:
-            CodecLimitError: the program refuses the picture, or writes no file.
+            CodecLimitError: the program refuses the image, or writes no file.
             WorkError: it does not end.
         """
         with _folder() as folder:
@@ -156,12 +156,12 @@ class ExternalCodec:
             return self._convert(self.encode_command, source, target, quality)
 
     def decode(self, data: bytes, quality: float) -> np.ndarray:
-        """Return the picture of a compressed file, uint8 [height, width, 3].
+        """Return the image of a compressed file, uint8 [height, width, 3].
 
-        It is read as the pictures of a test set are, to 8-bit sRGB.
+        It is read as the images of a test set are, to 8-bit sRGB.
 
         Raises:
-            CodecLimitError: the program refuses the file, or writes no picture.
+            CodecLimitError: the program refuses the file, or writes no image.
             WorkError: it does not end.
         """
         with _folder() as folder:
@@ -174,7 +174,7 @@ class ExternalCodec:
         except BadImageError as error:
             program = Path(self.decode_command[0]).name
             raise CodecLimitError(
-                f"{program} wrote a picture that cannot be read: {error}"
+                f"{program} wrote an image that cannot be read: {error}"
             ) from None
 
     def _commands(self) -> Iterator[tuple[str, Sequence[str]]]:
@@ -184,7 +184,7 @@ class ExternalCodec:
             yield "version", self.version_command
 
     def _convert(self, command: Sequence[str], source: Path, target: Path, quality: float) -> bytes:
-        """Return what a program makes of a file."""
+        """Run a program on a file; return what it wrote."""
         values = {INPUT: str(source), OUTPUT: str(target), QUALITY: quality_text(quality)}
         words = [_filled(word, values) for word in command]
         program = Path(command[0]).name
@@ -203,7 +203,7 @@ class ExternalCodec:
 
 
 def _shown(words: Sequence[str]) -> str:
-    """Return a command as somebody would type it in the config."""
+    """Return a command as it would be written in the config."""
     plain = [_PLACEHOLDER.sub("x", word) for word in words]
     return " ".join(
         word if shlex.quote(without) == without else shlex.quote(word)
@@ -229,7 +229,7 @@ def _folder() -> Iterator[Path]:
 
 
 def _run(words: Sequence[str], folder: Path, time_limit_s: float) -> tuple[int, list[str]]:
-    """Run a program with nothing to read; return its exit status and what it printed at the end.
+    """Run a program without standard input; return its exit status and the lines that it printed.
 
     Args:
         words: program and arguments.
@@ -241,7 +241,7 @@ def _run(words: Sequence[str], folder: Path, time_limit_s: float) -> tuple[int, 
     """
     log = folder / "messages"
     with open(log, "wb") as file:
-        # In a file and not in a pipe, which lives as long as anything that the program started.
+        # A file, because a pipe stays open as long as any process that the program started.
         process = subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
@@ -252,7 +252,7 @@ def _run(words: Sequence[str], folder: Path, time_limit_s: float) -> tuple[int, 
     try:
         status = process.wait(time_limit_s)
     except BaseException as error:
-        # Also where this evaluation is ended: a program of its own session would go on.
+        # Also if this evaluation is ended: a program in a session of its own would go on.
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if isinstance(error, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""Distortion between two 8-bit pictures."""
+"""Distortion between two 8-bit images."""
 
 from collections.abc import Callable
 
@@ -56,7 +56,7 @@ def _halve(planes: np.ndarray) -> np.ndarray:
 
 
 def ms_ssim(original: np.ndarray, decoded: np.ndarray) -> float | None:
-    """Return MS-SSIM of two uint8 [height, width, 3] pictures, as the mean over R, G and B.
+    """Return MS-SSIM of two uint8 [height, width, 3] images, as the mean over R, G and B.
 
     Wang, Simoncelli & Bovik, "Multi-scale structural similarity for image quality
     assessment" (2003): five scales, 11x11 Gaussian window of 1.5 pixels.
@@ -77,12 +77,12 @@ def ms_ssim(original: np.ndarray, decoded: np.ndarray) -> float | None:
 
 
 def psnr_y(original: np.ndarray, decoded: np.ndarray) -> float:
-    """Return the PSNR in dB of the luma of two uint8 [height, width, 3] pictures."""
+    """Return the PSNR in dB of the luma of two uint8 [height, width, 3] images."""
     return psnr(luma(original), luma(decoded))
 
 
-#: What is measured on every decoded picture, by the name of its column: functions of the
-#: original and the decoded picture, both uint8 [height, width, 3]; None where they are not
+#: What is measured on every decoded image, by the name of its column: functions of the
+#: original and the decoded image, both uint8 [height, width, 3]; None where they are not
 #: defined.
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float | None]] = {
     "psnr_rgb": psnr,

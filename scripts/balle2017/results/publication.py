@@ -1,4 +1,4 @@
-"""What of a run is kept for others: models, tables and figures, and what made them."""
+"""The publication of a run: models, tables, figures, and a record of how they were made."""
 
 import shutil
 from pathlib import Path
@@ -47,7 +47,7 @@ KEPT = [
     "training_curves.png",
     "comparisons",
 ]
-#: The same, where there are published curves for the test set.
+#: Also kept if there are published curves for the test set.
 KEPT_PUBLISHED = ["bd_rate_published.csv", "calibration.csv", "published.txt"]
 
 
@@ -71,7 +71,7 @@ def read_run(path: Path) -> dict[str, Any]:
 
 
 def model_rows(models: Path) -> list[dict[str, Any]]:
-    """Return what made each model of a results/EXPERIMENT/models folder, by lambda.
+    """Return how each model of a results/EXPERIMENT/models folder was trained, by lambda.
 
     `minutes` is the time of training, validations included, on `cpu` or `device`;
     `init_from` is the name of the model that training started from, if it is one of these.
@@ -183,7 +183,7 @@ def publish_results(results: Path, out: Path) -> None:
     missing = [name for name in kept if not (results / name).exists()]
     if missing:
         raise InputError(f"{results} lacks {', '.join(missing)}; run the workflow to its end first")
-    # Sheets of other pictures.
+    # They may show other images.
     shutil.rmtree(out / "comparisons", ignore_errors=True)
     for name in kept:
         source = results / name
