@@ -14,7 +14,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the figure")
     parser.add_argument("--testset", help="test set to draw, where the table has several")
     parser.add_argument("--published", type=Path, help="table of published curves to draw too")
-    parser.add_argument("--max_bpp", type=float, metavar="F", help="right end of the rate axis")
+    parser.add_argument(
+        "--max_bpp",
+        type=float,
+        metavar="F",
+        help="right end of the rate axis (default: 1.15 times the model's largest rate)",
+    )
     parser.add_argument(
         "--width", default="two", help="width of the PDF: one or two columns, or a number of inches"
     )

@@ -49,7 +49,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--clear_checkpoints", action="store_true", help="delete checkpoints after the export"
     )
     parser.add_argument(
-        "--test_dir", type=Path, metavar="DIR", help="test the finished model on these images"
+        "--test_dir",
+        type=Path,
+        metavar="DIR",
+        help="images to test the finished model on (default: those for validation)",
     )
     args = parser.parse_args(argv)
     lists = args.train_list is not None and args.val_list is not None

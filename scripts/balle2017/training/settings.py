@@ -124,10 +124,10 @@ class TrainingSettings:
     steps_per_epoch: int = option(1000, "steps between validations and checkpoints", min=1)
     learning_rate: float = option(1e-4, "Adam's learning rate for the convolutions", above=0)
     prior_lr_factor: float = option(
-        1.0, "learning rate of the prior, relative to that of the convolutions", above=0
+        1.0, "learning rate of the prior, relative to learning_rate", above=0
     )
     gdn_lr_factor: float = option(
-        1.0, "learning rate of GDN, relative to that of the convolutions", above=0
+        1.0, "learning rate of GDN, relative to learning_rate", above=0
     )
     relative_lr: bool = option(
         False,
