@@ -65,7 +65,7 @@ def test_a_curve_above_the_published_one_is_off_by_that_much(published):
     assert 5 < row["bd_rate_percent"] < 15
     text = published_text(calibration, bd, published)
     assert "balle2017-f128-s1 against the published factorized prior: +" in text
-    assert "jpeg_plain and the published jpeg420: +0.25 dB on average" in text
+    assert "jpeg_plain minus the published jpeg420, PSNR: mean +0.25 dB" in text
 
 
 def test_points_outside_the_published_range_do_not_count(published):
@@ -112,7 +112,7 @@ def test_measurements_on_kodak_are_the_published_ones(
         *("--out", tmp_path),
     )
     assert done.returncode == 0, done.stderr
-    assert f"{codec} and the published {COUNTERPARTS[codec]}" in done.stdout
+    assert f"{codec} minus the published {COUNTERPARTS[codec]}" in done.stdout
     calibration = calibrate(read_rd(tmp_path / "rd.csv"), published)
     assert len(calibration) == 2
     assert (calibration["points"] == len(qualities)).all()

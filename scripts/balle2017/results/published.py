@@ -1,4 +1,4 @@
-"""Curves that others published: something to compare with, and to check ourselves by."""
+"""Curves that others published, to compare with and to check our measurements."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from balle2017.files import read_json
 from balle2017.results.aggregation import BD_COLUMNS, BD_METRICS, bd_delta, bd_text
 from balle2017.results.tables import curves, is_model, lacking, read_frame
 
-#: The published curve of the same codec. Those called plain have its settings too.
+#: The published curve of the same codec. The plain codecs have its settings too.
 COUNTERPARTS = {
     "jpeg_plain": "jpeg420",
     "jpeg2000": "jpeg2000_openjpeg",
@@ -39,20 +39,19 @@ _QUALITIES = ["psnr_rgb", "ms_ssim_rgb"]
 
 
 def read_published(path: Path, source: str = "") -> pd.DataFrame:
-    """Read curves of others: a CSV, or a JSON file of results as CompressAI writes them.
+    """Read published curves from a CSV, or from a JSON file of results as CompressAI writes them.
 
     Args:
-        path: the file. A CSV has the columns codec, bpp, psnr_rgb and ms_ssim_rgb (0 to 1), of
-            the last two perhaps one only; label, source and drawn (0: not in the figure) are
-            optional.
-        source: who published them; curves and labels are named after it. Without one the names
-            are those in the file.
+        path: the file. A CSV has the columns codec, bpp, and psnr_rgb or ms_ssim_rgb (0 to 1) or
+            both; label, source and drawn (0: not in the figure) are optional.
+        source: who published them; it is added to the names of curves and labels. Without one
+            the names are those in the file.
 
     Returns:
         curve, label, source, drawn, bpp, psnr_rgb, ms_ssim_rgb, ms_ssim_rgb_db.
 
     Raises:
-        InputError: there is no such file, or a number in it cannot be meant.
+        InputError: there is no such file, or a number in it is invalid.
     """
     table = _read_json(path) if path.suffix.lower() == ".json" else _read_csv(path)
     if table.empty:
@@ -90,7 +89,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def _read_json(path: Path) -> pd.DataFrame:
-    """Read one curve; its name is in the file, or is the file's."""
+    """Read one curve. Its name is in the file; otherwise it is the name of the file."""
     try:
         content = read_json(path)
         results = content.get("results", content)
@@ -134,9 +133,9 @@ def collect_published(files: Sequence[tuple[Path, str]]) -> pd.DataFrame:
 
 
 def compressai_results(curve: pd.DataFrame, name: str, encoder: str) -> dict[str, Any]:
-    """Return a curve of rd.csv as CompressAI keeps results: one list for each measure.
+    """Return a curve of rd.csv in CompressAI's format: one list for each measure.
 
-    Points without rate or PSNR are left out, and a measure that one of the others lacks.
+    Points without rate or PSNR are left out, and so is a measure that a remaining point lacks.
     """
     points = curve.dropna(subset=["bpp", "psnr_rgb"]).sort_values("bpp")
     measures = {"bpp": "bpp", **_COMPRESSAI_QUALITIES, **_COMPRESSAI_TIMES}
@@ -160,8 +159,8 @@ def read_calibration(path: Path) -> pd.DataFrame:
 def calibrate(rd: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """Compare our measurements of `COUNTERPARTS` with the published ones at equal rate.
 
-    Each of our points is held to the published curve, which is dense enough to be
-    interpolated linearly over log rate.
+    Each of our points is compared with the published curve, which is dense enough for linear
+    interpolation over log rate.
 
     Returns:
         calibration.csv: differences (ours minus published) in dB over the points
@@ -200,7 +199,7 @@ def bd_against_published(rd: pd.DataFrame, published: pd.DataFrame) -> pd.DataFr
 
 
 def published_text(calibration: pd.DataFrame, bd: pd.DataFrame, published: pd.DataFrame) -> str:
-    """Return what the terminal shows of both tables, of curves that the figure has.
+    """Return what a run prints of both tables, for the curves in the figure.
 
     Args:
         calibration: of `calibrate`.
@@ -209,7 +208,7 @@ def published_text(calibration: pd.DataFrame, bd: pd.DataFrame, published: pd.Da
     """
     shown = published[published["drawn"] & (published["source"] != "")]
     labels = dict(zip(shown["curve"], shown["label"], strict=True))
-    # Of the table for Kodak the one that the field compares this method with.
+    # In the table for Kodak, the curve with which papers compare this method.
     labels["factorized_prior"] = "the published factorized prior"
     lines = []
     for _, row in bd[bd["metric"] == "psnr_rgb"].iterrows():
@@ -218,8 +217,8 @@ def published_text(calibration: pd.DataFrame, bd: pd.DataFrame, published: pd.Da
             lines.append(f"  {against}: {bd_text(row)}")
     for _, row in calibration[calibration["metric"] == "psnr_rgb"].iterrows():
         lines.append(
-            f"  {row['codec']} and the published {row['published']}: "
-            f"{row['mean_difference_db']:+.2f} dB on average, "
-            f"{row['largest_difference_db']:+.2f} dB at most"
+            f"  {row['codec']} minus the published {row['published']}, PSNR: "
+            f"mean {row['mean_difference_db']:+.2f} dB, "
+            f"largest {row['largest_difference_db']:+.2f} dB"
         )
     return "".join(f"{line}\n" for line in lines)
