@@ -22,7 +22,7 @@ from balle2017.results.style import (
 )
 from balle2017.results.tables import count_text, is_model, lacking
 
-#: Dashes and greys of the curves of others.
+#: Dashes and greys of published curves.
 _DASHES = ["--", ":", "-.", (0, (8, 2)), (0, (4, 1, 1, 1, 1, 1))]
 _GREYS = ["#555555", "#999999", "#222222"]
 _MARKERS = ["o", "s", "^", "D", "v"]
@@ -48,9 +48,9 @@ def choose_testset(table: pd.DataFrame, testset: str | None) -> pd.DataFrame:
 
 
 def rate_limit(table: pd.DataFrame) -> float:
-    """Return the default right end of the rate axis: 1.15 times the model's largest rate.
+    """Return the default right end of the rate axis: 1.15 times the largest rate of the models.
 
-    Where the model has none it is that of the other codecs, and 1 where they have none either.
+    Without models the other codecs decide. Without any rate it is 1.
     """
     table = table.dropna(subset=["bpp"])
     ours = table[table["codec"] == MODEL_CODEC]
@@ -59,14 +59,14 @@ def rate_limit(table: pd.DataFrame) -> float:
 
 @dataclass(frozen=True)
 class Look:
-    """How large the figure is, and what is in it; lengths in inches.
+    """The size and style of the figure, with lengths in inches.
 
     Attributes:
         width: of the figure.
         panel_height: of each panel.
         stacked: one panel above the other.
-        font: size of the text in points; lines and markers go with it.
-        title: say what the test set is.
+        font: size of the text in points; lines and markers scale with it.
+        title: name the test set above the panels.
     """
 
     width: float
@@ -85,7 +85,7 @@ _STACKED_BELOW = 5.0
 
 
 def paper_look(width: str) -> Look:
-    """Return the look of the figure in a paper, which has a caption and no title.
+    """Return the look of the figure in a paper, where a caption replaces the title.
 
     Args:
         width: a name of `PAPER_WIDTHS`, or inches from 2 to 20.
@@ -121,13 +121,12 @@ def plot_rd(
         rd: the table rd.csv.
         out: folder for the figure.
         testset: the test set to draw; needed where the table has several.
-        max_bpp: right end of the rate axis; none: see `rate_limit`.
-        published: curves of others on the same test set, as `read_published` returns them.
+        max_bpp: right end of the rate axis; None: see `rate_limit`.
+        published: published curves on the same test set, as `read_published` returns them.
         width: of the PDF, see `paper_look`.
 
     Raises:
-        InputError: see `choose_testset` and `paper_look`; or no point has so small a rate, or
-            any.
+        InputError: see `choose_testset` and `paper_look`; or no point has a rate up to `max_bpp`.
     """
     paper = paper_look(width)
     rd = choose_testset(rd, testset)
@@ -146,7 +145,7 @@ def _draw_rd(
 ) -> Figure:
     """Return the figure of one test set."""
     metrics = [metric for metric in AXES if rd[rd["bpp"] <= max_bpp][metric].notna().any()]
-    # Without any error no PSNR is finite, and a panel without points shows that.
+    # If no image has an error, no PSNR is finite; an empty panel shows that.
     metrics = metrics or ["psnr_rgb"]
     shape = (len(metrics), 1) if look.stacked else (1, len(metrics))
     height = look.panel_height * shape[0]
@@ -204,7 +203,7 @@ def _draw_published(axis: Axes, published: pd.DataFrame, metric: str, scale: flo
     drawn = published[published["drawn"]]
     for index, (label, curve) in enumerate(drawn.groupby("label", sort=False)):
         curve = curve.dropna(subset=[metric]).sort_values("bpp")
-        # Many points would be a thick line.
+        # Markers of many points would look like a thick line.
         few = len(curve) <= _MARKED_POINTS
         axis.plot(
             curve["bpp"],
@@ -230,7 +229,7 @@ def plot_images(
         images: the table per_image.csv of an experiment.
         out: folder for the figure.
         testset: the test set to draw; needed where the table has several.
-        max_bpp: right end of the rate axes; none: see `rate_limit`, for each image.
+        max_bpp: right end of the rate axes; None: see `rate_limit`, for each image.
 
     Raises:
         InputError: see `choose_testset`.

@@ -21,7 +21,7 @@ from balle2017.results.seeds import band, lines, without_seed
 from balle2017.results.style import AXES, curve_label, curve_styles
 from balle2017.results.tables import count_text, curve_names, is_model, lacking_texts
 
-#: Dashes and greys of the curves of others; those that figures do not have are light.
+#: Dashes and greys of published curves. Those that figures leave out are light.
 _DASHES = [[6, 3], [2, 2], [8, 2, 2, 2], [12, 3], [6, 2, 2, 2, 2, 2]]
 _GREYS = ["#555555", "#888888"]
 _LIGHT_GREY = "#c4c4c4"
@@ -32,7 +32,7 @@ def anchor_labels(bd: pd.DataFrame, published: pd.DataFrame | None) -> dict[str,
 
     Args:
         bd: bd_rate.csv, perhaps followed by bd_rate_published.csv.
-        published: curves of others, as `read_published` returns them.
+        published: published curves, as `read_published` returns them.
     """
     labels = {anchor: curve_label(anchor) for anchor in bd["anchor"].unique()}
     if published is not None:
@@ -46,13 +46,13 @@ def summary_sentences(
     """Return the result in words: a sentence for each model, one for each comparison
     that cannot be made, and one for each curve that lacks images.
 
-    The same models trained from several seeds share a sentence. Of the curves of others, the
+    The same models trained from several seeds share a sentence. Of the published curves, the
     sentences name those that the figure shows.
 
     Args:
         rd: the table rd.csv.
         bd: bd_rate.csv, perhaps followed by bd_rate_published.csv.
-        published: curves of others, as `read_published` returns them.
+        published: published curves, as `read_published` returns them.
     """
     names = curve_names(rd)
     labels = anchor_labels(bd, published)
@@ -168,7 +168,7 @@ def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
             legend=legend_look,
         )
         curves = base.mark_line(clip=True).encode(strokeDash=dash)
-        # Curves of others have many points: they are there to be hovered.
+        # Published curves have many points, which are small.
         points = base.mark_point(clip=True, filled=True).encode(
             size=alt.when("datum.published").then(alt.value(12)).otherwise(alt.value(60))
         )

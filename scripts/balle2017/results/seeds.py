@@ -1,4 +1,4 @@
-"""Several seeds of the same models: how much of a curve, and of a delta, is chance."""
+"""Several seeds of the same models: how much of a curve, or of a delta, is chance."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ import pandas as pd
 
 from balle2017.results.tables import curve_names, is_model, lacking
 
-#: Columns of seeds.csv that are averaged; each gives three: mean, lowest, highest.
+#: Columns that seeds.csv averages. Each gives three columns: mean, lowest, highest.
 SEED_MEASURES = ("bpp", "psnr_rgb", "ms_ssim_rgb", "ms_ssim_rgb_db")
 _STATISTICS = ("mean", "low", "high")
 SEEDS_COLUMNS = [
@@ -32,17 +32,17 @@ _BAND_POINTS = 100
 
 
 def without_seed(name: str) -> str:
-    """Return the name of a model's curve without its seed; other names as they are."""
+    """Return the name of a model's curve without its seed, and other names unchanged."""
     return name.rpartition("-s")[0] if is_model(name) else name
 
 
 def _several(names: pd.Series) -> pd.Series:
-    """Tell for each curve whether there is another that differs in the seed alone."""
+    """Tell for each curve whether another one differs from it only in the seed."""
     return names.groupby(names.map(without_seed)).transform("nunique") > 1
 
 
 def _statistics(frame: pd.DataFrame, columns: tuple[str, ...]) -> dict[str, Any]:
-    """Return mean, lowest and highest of some columns; none where a seed lacks the value."""
+    """Return mean, lowest and highest of some columns; None if a seed lacks the value."""
     found: dict[str, Any] = {}
     for column in columns:
         values = frame[column].astype(float)
@@ -82,8 +82,7 @@ def bd_seeds(bd: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         testset, codec (without the seed), anchor, metric, seeds, bd_rate_percent_mean, _low
-        and _high. Anchors are the curves that are no models: two of models would differ in
-        their seeds too.
+        and _high. Models are no anchors, because their own seed would add to the difference.
     """
     rows = []
     ours = bd[bd["codec"].map(is_model).astype(bool) & ~bd["anchor"].map(is_model).astype(bool)]
@@ -97,12 +96,12 @@ def bd_seeds(bd: pd.DataFrame) -> pd.DataFrame:
 
 
 def bd_seeds_text(bd: pd.DataFrame, anchor: str, label: str) -> str:
-    """Return a line for each model of several seeds: its BD-rate against one anchor.
+    """Return a line with the BD-rate against one anchor for each model with several seeds.
 
     Args:
         bd: as for `bd_seeds`.
         anchor: as in the table.
-        label: what the line calls it.
+        label: the anchor's name in the line.
     """
     table = bd_seeds(bd)
     table = table[(table["anchor"] == anchor) & (table["metric"] == "psnr_rgb")]
@@ -131,15 +130,15 @@ class Band(NamedTuple):
 def band(seeds: list[pd.DataFrame], metric: str) -> Band | None:
     """Return the range of a quality over the curves of several seeds.
 
-    Between its points each curve is a straight line, as figures draw it.
+    Between points, each curve is interpolated linearly, as figures draw it.
 
     Args:
         seeds: rows of rd.csv, a frame for each seed.
         metric: the column.
 
     Returns:
-        None where a curve has fewer than two points, does not rise in rate, or covers no
-        rates in common with the others.
+        None if a curve has fewer than two points or two points of one rate, or if the curves have
+        no common range of rates.
     """
     curves = [frame.dropna(subset=["bpp", metric]).sort_values("bpp") for frame in seeds]
     if any(len(curve) < 2 or curve["bpp"].duplicated().any() for curve in curves):
@@ -154,12 +153,12 @@ def band(seeds: list[pd.DataFrame], metric: str) -> Band | None:
 
 
 class Line(NamedTuple):
-    """What a figure draws as one curve.
+    """One curve of a figure.
 
     Attributes:
-        name: of the curve, without the seed where it is a mean over several.
+        name: of the curve, without the seed if it is a mean over several.
         points: bpp and the qualities, a row each, and `lacking`.
-        seeds: rows of each seed; empty where there is only one.
+        seeds: rows of each seed; empty if there is only one.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What all figures share: colours, names of codecs, files that are the same every time."""
+"""Shared by all figures: colours, names of codecs, and settings for reproducible files."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ from balle2017.results.tables import is_adaptive, is_model, widths_and_seed
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Colours that differ for colour-blind readers too (Okabe & Ito, 2008, then Tol), and markers.
+#: Colours that colour-blind readers can tell apart (Okabe & Ito, 2008, then Tol), and markers.
 STYLES = [
     ("#0072B2", "o"),
     ("#D55E00", "s"),
@@ -44,9 +44,9 @@ _LABELS = {
 }
 
 # The same input gives the same bytes: no date, no random ids. Publishers want fonts of type 42
-# in a PDF, which can be searched and edited.
+# in a PDF, because their text can be searched and edited.
 _SETTINGS: dict[Any, Any] = {
-    # What figures show are names, of files and of test sets; a dollar in one begins no formula.
+    # Figures show names of files and test sets; a dollar sign in one does not begin a formula.
     "text.parse_math": False,
     **{"svg.hashsalt": "balle2017", "svg.fonttype": "none", "pdf.fonttype": 42},
 }
@@ -59,9 +59,9 @@ _LEGEND_COLUMNS = 4
 
 
 def drawing(function: Callable[P, T]) -> Callable[P, T]:
-    """Let a function that makes a figure, or writes it, do so with our settings of matplotlib.
+    """Let a function that makes or writes a figure use our settings of matplotlib.
 
-    They are those of nobody else: neither these nor a backend are set where this is imported.
+    They hold only inside the function. Importing this module sets neither them nor a backend.
     """
 
     @functools.wraps(function)
@@ -73,14 +73,14 @@ def drawing(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def line_style(index: int) -> tuple[str, str]:
-    """Return colour and marker of the line with this number; no two of the first 144 are alike."""
+    """Return colour and marker of the line with this number. The first 144 all differ."""
     colour, _ = STYLES[index % len(STYLES)]
     _, marker = STYLES[(index + index // len(STYLES)) % len(STYLES)]
     return colour, marker
 
 
 def curve_label(name: str, seeds: int = 1) -> str:
-    """Return what a legend calls a curve of rd.csv, or the mean of several seeds' curves."""
+    """Return the label of a curve of rd.csv, or of the mean over several seeds, in a legend."""
     if not is_model(name):
         return _LABELS.get(name, name)
     widths, seed = widths_and_seed(name)
@@ -93,7 +93,7 @@ def curve_label(name: str, seeds: int = 1) -> str:
 
 
 def curve_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Return colour and marker of each curve, the model's first."""
+    """Return colour and marker of each curve, those of models first."""
     order = sorted(set(names), key=lambda name: (not is_model(name), name))
     return {name: line_style(index) for index, name in enumerate(order)}
 
@@ -101,7 +101,7 @@ def curve_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
 def add_legend(figure: Figure, handles: list[Any], labels: list[str], above: bool = False) -> None:
     """Put a legend below or above all panels, in as many columns as fit.
 
-    The panels keep their height; the figure grows by that of the legend.
+    The panels keep their height, and the figure grows by the height of the legend.
     """
     width, height = figure.get_size_inches()
     for columns in range(min(_LEGEND_COLUMNS, len(labels)), 0, -1):

@@ -1,4 +1,4 @@
-"""Tables of results: read and written to the last bit, and the curves that their rows make."""
+"""Tables of results: read and written without loss, and the curves that their rows form."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from balle2017.errors import InputError
 from balle2017.files import write_bytes
 from balle2017.names import ADAPTIVE_CODEC, MODEL_CODEC
 
-#: Whole numbers that some rows lack.
+#: Columns of whole numbers that may be empty.
 _WHOLE = ("filters", "seed", "n_images", "bytes")
 #: Columns of text. A test set may be called null, NA, True, 1e5 or 007.
 TEXT = (
@@ -37,12 +37,12 @@ TEXT = (
 def read_frame(path: Path, columns: Iterable[str], what: str, **options: Any) -> pd.DataFrame:
     """Read a CSV file with at least some columns.
 
-    Text stays as it is written, and is empty where nothing stands.
+    Text is kept as it is written. An empty cell is an empty text.
 
     Args:
         path: the file.
         columns: that it must have.
-        what: what it should be, in words, for the message.
+        what: the kind of table, in words, for the message.
         options: of `pandas.read_csv`.
 
     Raises:
@@ -81,12 +81,12 @@ _MODEL_CURVE = re.compile(rf"({MODEL_CODEC}|{ADAPTIVE_CODEC})(-f\d+(-\d+)*(-s\d+
 
 
 def is_model(name: str) -> bool:
-    """Tell the curve of trained models from that of another codec, whatever others call theirs."""
+    """Tell whether a name is that of a curve of trained models."""
     return _MODEL_CURVE.fullmatch(name) is not None
 
 
 def is_adaptive(name: str) -> bool:
-    """Tell the curve of models with the adaptive coder from that with the static prior."""
+    """Tell whether a name is that of a curve of models with the adaptive coder."""
     return is_model(name) and name.partition("-")[0] == ADAPTIVE_CODEC
 
 

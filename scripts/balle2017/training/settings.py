@@ -126,9 +126,7 @@ class TrainingSettings:
     prior_lr_factor: float = option(
         1.0, "learning rate of the prior, relative to learning_rate", above=0
     )
-    gdn_lr_factor: float = option(
-        1.0, "learning rate of GDN, relative to learning_rate", above=0
-    )
+    gdn_lr_factor: float = option(1.0, "learning rate of GDN, relative to learning_rate", above=0)
     relative_lr: bool = option(
         False,
         "give each kernel a learning rate in proportion to the scale of its random "
