@@ -14,8 +14,8 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 
 
-# On a cluster these run where Snakemake runs; the others are submitted. (Rules that are not
-# always there say so themselves.)
+# On a cluster these run where Snakemake runs; the others are submitted. (Rules that exist only
+# with some settings have localrule: True.)
 localrules:
     all,
     builtin_photographs,

@@ -48,7 +48,7 @@ if TEST.archive:
             archive=ancient(TEST.archive),
         output:
             images=directory(TEST.folder),
-            # Stands for the pictures wherever they are an input.
+            # Stands for the images in the inputs of other rules.
             record=TEST.record,
         log:
             f"{LOGS}/unpack_test_images.log",
@@ -77,7 +77,7 @@ rule extract_archive:
         f"{LOGS}/benchmarks/extract_archive.tsv"
     conda:
         "../../envs/tables.yaml"
-    # More would wait for the one that reads and writes.
+    # More threads would wait for the one that reads and writes.
     threads: 4
     params:
         flags=experiment.flags(EXTRACTION | {"sha256": config["train_archive_sha256"]}),
@@ -85,7 +85,7 @@ rule extract_archive:
         sources=SOURCES,
         out=subpath(output.manifest, parent=True),
     message:
-        "Decode the pictures of {params.sources} to {params.out}; log: {log}"
+        "Decode the images of {params.sources} to {params.out}; log: {log}"
     shell:
         "python {input.code[0]} {params.sources:q} --out {params.out} {params.flags}"
         " --threads {threads} --download_dir work/downloads"
@@ -113,7 +113,7 @@ rule split_images:
         ),
         out=subpath(output.summary, parent=True),
     message:
-        "Divide the images into training and validation; log: {log}"
+        "Split the images into training and validation; log: {log}"
     shell:
         "python {input.code[0]} --manifest {input.manifest} --out {params.out} {params.flags}"
         " --test_images {input.test_images:q} > {log} 2>&1"

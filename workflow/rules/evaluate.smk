@@ -1,10 +1,10 @@
-# Real compressed files, decoded pixels: the models and the codecs they are compared with.
+# Write compressed files, decode them and measure: the models, and the codecs to compare with.
 
 
 rule evaluate_model:
     input:
         code=code("evaluate"),
-        # config.json carries the hash of the weights.
+        # config.json has the hash of the weights.
         config=f"{MODELS_FOLDER}/{{model}}/model/config.json",
         weights=ancient(f"{MODELS_FOLDER}/{{model}}/model/model.safetensors"),
         test_record=TEST.record,

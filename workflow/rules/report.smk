@@ -5,7 +5,7 @@ rule aggregate:
     input:
         code=code("aggregate"),
         summaries=rules.evaluate.input,
-        # Read beside the summaries.
+        # The script reads these beside the summaries.
         per_image=[
             str(path).replace("summary.json", "per_image.csv")
             for path in rules.evaluate.input
@@ -33,14 +33,14 @@ rule aggregate:
     params:
         out=subpath(output.rd, parent=True),
     message:
-        "Put the results together in {output.rd}; log: {log}"
+        "Collect the results in {output.rd}; log: {log}"
     shell:
         "python {input.code[0]} {input.summaries} --out {params.out} > {log} 2>&1"
 
 
 if PUBLISHED:
 
-    # It waits for nothing, so that a mistake in a file is found at once.
+    # It depends on no other job, so that a mistake in a file is found at once.
     rule collect_curves:
         input:
             code=code("collect_curves"),
@@ -55,7 +55,7 @@ if PUBLISHED:
         params:
             flags=experiment.flags({"source": [source for _, source in CURVES]}),
         message:
-            "Read the curves of others; log: {log}"
+            "Collect the published curves; log: {log}"
         shell:
             "python {input.code[0]} {input.files:q} {params.flags} --out {output} > {log} 2>&1"
 
@@ -93,7 +93,7 @@ rule export_curves:
     conda:
         "../../envs/tables.yaml"
     message:
-        "Write the curves as CompressAI keeps them; log: {log}"
+        "Write the curves in the format of CompressAI; log: {log}"
     shell:
         "python {input.code[0]} --rd {input.rd} --out {output} > {log} 2>&1"
 
@@ -126,7 +126,7 @@ rule plot:
         flags=experiment.flags(config["plot"] | {"published": PUBLISHED or None}),
         out=subpath(output[0], parent=True),
     message:
-        "Draw the curves; log: {log}"
+        "Draw the rate-distortion curves; log: {log}"
     shell:
         "python {input.code[0]} --rd {input.rd} --images {input.images} --out {params.out}"
         " {params.flags} > {log} 2>&1"
@@ -150,7 +150,7 @@ rule plot_training:
     params:
         out=subpath(output[0], parent=True),
     message:
-        "Draw the course of training; log: {log}"
+        "Draw the training curves; log: {log}"
     shell:
         "python {input.code[0]} {input.histories} --out {params.out} > {log} 2>&1"
 
@@ -163,7 +163,7 @@ rule compare_images:
         rd=rules.aggregate.output.rd,
         bd=rules.aggregate.output.bd_rate_per_image,
         summary=f"{SHOWN}/summary.json",
-        # It has the hash of every reconstruction.
+        # It has the hashes of the reconstructions.
         per_image=f"{SHOWN}/per_image.csv",
         reconstructions=ancient(f"{SHOWN}/reconstructions"),
     output:
@@ -180,7 +180,7 @@ rule compare_images:
     params:
         evaluation=subpath(input.summary, parent=True),
     message:
-        "Put pictures beside those of other codecs; log: {log}"
+        "Draw images beside those of other codecs; log: {log}"
     shell:
         "python {input.code[0]} --images {input.images:q} --evaluation {params.evaluation}"
         " --rd {input.rd} --bd {input.bd} --out {output} > {log} 2>&1"

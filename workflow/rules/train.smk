@@ -19,8 +19,8 @@ rule train_model:
         f"{LOGS}/train_model/{MODEL}.log",
     benchmark:
         f"{LOGS}/benchmarks/train_model/{MODEL}.tsv"
-    # An interrupted run goes on from its last checkpoint; one that diverged fails at once.
-    # Within a cluster's job nothing is tried again: the next job has its own time and memory.
+    # An interrupted run continues from its last checkpoint; one that diverged fails at once.
+    # A job on a cluster does not retry: the next job has its own time and memory.
     retries: 2 if MAIN_PROCESS else 0
     conda:
         "../../envs/tensorflow.yaml"
