@@ -1,9 +1,9 @@
-"""Names that others import from a place of their own, without what lies behind them.
+"""The documented names of the package, imported only when somebody uses one.
 
-The documented names of the package (`balle2017.data.extract_tar`, ...) are looked up when
-somebody asks for one. An import statement in a package's `__init__.py` would run with every
-module of that room, load what is heavy, and put all of it into the code that each rule
-depends on. So nothing inside the package imports a name from a face.
+Names such as `balle2017.data.extract_tar` are looked up on access. An import statement in a
+package's `__init__.py` would run with every module of that room, load what is heavy, and put
+all of it into the code that each rule depends on. For the same reason, nothing inside the
+package imports a name from a face.
 """
 
 import importlib

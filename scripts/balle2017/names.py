@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from balle2017.errors import InputError
 
-#: What the tables call the codec that a trained model is.
+#: Name of the trained models in the tables.
 MODEL_CODEC = "balle2017"
 #: The same models and pixels, coded with the adaptive entropy coder instead of the static prior.
 ADAPTIVE_CODEC = "balle2017_adaptive"
@@ -15,7 +15,7 @@ ADAPTIVE_CODEC = "balle2017_adaptive"
 LAMBDA_PATTERN, WHOLE_PATTERN = r"\d+\.\d{4}\d*", r"\d+"
 MODEL_PATTERN = f"{LAMBDA_PATTERN}-f{WHOLE_PATTERN}-s{WHOLE_PATTERN}"
 
-#: In a map from lambda to value, the key for all lambdas that have none of their own.
+#: In a map from lambda to value, the key for all lambdas without an entry of their own.
 DEFAULT = "default"
 
 

@@ -1,4 +1,4 @@
-"""Settings whose names, defaults, bounds and help stand in one place: a dataclass.
+"""Settings as dataclasses: their names, defaults, bounds and help in one place.
 
 Each field is an `option`; `check` holds the values to the bounds, and the flags of a
 command line are made from the class.
@@ -20,7 +20,7 @@ def option(default: Any, text: str, **extra: Any) -> Any:
     """Return a field of a dataclass of settings.
 
     Args:
-        default: its value where nobody says otherwise.
+        default: its default value.
         text: the help of its flag, as argparse takes it.
         extra: bounds (`min`, `max`, `above`, `below`, `multiple`, `choices`), and the
             `metavar` of its flag.
@@ -71,7 +71,7 @@ def _bound(bounds: Any, value: Any) -> str:
 
 
 def _type(hint: Any) -> tuple[Any, ...]:
-    """Return the type of a value, and NoneType behind it where it may be none."""
+    """Return the type of a value, followed by NoneType if the value may be None."""
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
@@ -89,7 +89,7 @@ def _optional(number: type) -> Callable[[str], Any]:
 def add_arguments(parser: argparse.ArgumentParser, settings: type, title: str) -> None:
     """Give `parser` a group of flags with this title, one for every option of the class.
 
-    Fields that are no options have none.
+    Fields that are not options have no flag.
     """
     group = parser.add_argument_group(title)
     types = get_type_hints(settings)

@@ -27,8 +27,8 @@ _PRIMARIES: dict[int, Primaries] = {
     12: ((0.68, 0.32), (0.265, 0.69), (0.15, 0.06), _D65),
 }
 
-#: The exponent that makes samples linear; None is the curve of sRGB, as which those of television
-#: (1, 6, 14, 15) are shown too.
+#: The exponent that makes samples linear; None is the curve of sRGB, which also stands for those
+#: of television (1, 6, 14, 15).
 _GAMMAS: dict[int, float | None] = {
     **dict.fromkeys([1, 2, 6, 13, 14, 15]),
     4: 2.2,
@@ -71,7 +71,7 @@ def coded_space(primaries: int, transfer: int) -> Space:
 
 def calibrated_space(gamma: float | None, primaries: Primaries | None) -> Space:
     """Return the space of a PNG's gAMA (1 / exponent) and cHRM."""
-    # What is meant by 1/2.2 is sRGB; libpng takes 5 % for nothing too.
+    # 1/2.2 means sRGB; like libpng, ignore a difference of less than 5 %.
     exponent = None if gamma is None or abs(gamma * 2.2 - 1) < 0.05 else 1 / gamma
     name = "gAMA" if primaries is None else "cHRM" if exponent is None else "gAMA cHRM"
     return Space(name, primaries or _SRGB, exponent)
@@ -86,12 +86,12 @@ class Samples:
             are signed bytes.
         mode: Pillow's name for the samples in the file.
         kind: L, RGB, CMYK or LAB.
-        maximum: the sample that means full.
+        maximum: the largest value of a sample.
         alpha: [height, width], 0 to `maximum`, or None where all is opaque.
         premultiplied: the pixels were multiplied by alpha.
         profile: an ICC profile.
-        space: an RGB space; a profile goes before it.
-        converted: what the pixels were converted from to sRGB already.
+        space: an RGB space; a profile takes precedence.
+        converted: where the pixels are sRGB already, what they were converted from.
     """
 
     pixels: np.ndarray
@@ -228,15 +228,16 @@ def _lab_transform() -> ImageCms.ImageCmsTransform:
 
 @functools.lru_cache(maxsize=16)
 def _transform(profile: bytes, kind: str) -> tuple[ImageCms.ImageCmsTransform | None, str]:
-    """Return how samples of a kind become sRGB, and the profile's name.
+    """Return the transform of samples of a kind to sRGB, and the profile's name.
 
-    None means as they are, because the profile is sRGB or, then with a remark, of no use.
+    The transform is None if the samples stay as they are, because the profile is sRGB or cannot
+    be used; in the second case the name says why.
     """
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         modes = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}
         mode = modes.get(source.profile.xcolor_space)
-        # Grey pictures often carry the RGB profile of the picture that they were.
+        # Grey images often keep the RGB profile of the colour image that they were made from.
         if mode is None or (mode != kind and (mode, kind) != ("RGB", "L")):
             return None, "ICC profile of another kind, not used"
         transform = _build(source, mode)
@@ -244,7 +245,7 @@ def _transform(profile: bytes, kind: str) -> tuple[ImageCms.ImageCmsTransform | 
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None, "unreadable ICC profile, not used"
     if mode != "CMYK":
-        # Files that say sRGB differ by a level; others that say it are not.
+        # Profiles of sRGB differ by a level, and some only claim to be sRGB: compare colours.
         steps = np.linspace(0, 255, 17).round().astype(np.uint8)
         colours = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
         if mode == "L":

@@ -224,7 +224,7 @@ class _Store:
 
 
 def _first_row(member: Member) -> Row:
-    """Return what a manifest has of a member before its bytes are examined."""
+    """Return a member's row of the manifest as far as it is known before its bytes are examined."""
     return {"name": member.name} | (_refused(member.refusal) if member.refusal else {})
 
 
@@ -316,7 +316,7 @@ def _own_folders(sources: list[Path], out: Path) -> list[Path]:
     refuse_inputs_in([images, partial], sources, "--out")
     if images.is_dir() and not all(SHARD_NAME.fullmatch(name) for name in os.listdir(images)):
         raise InputError(f"{images} holds files that are not a dataset's; give another --out")
-    # Where the source is the output folder, or lies in it, its other files are the user's.
+    # If a source is the output folder or lies in it, the other files there are the user's.
     inside = any(source.resolve().is_relative_to(out.resolve()) for source in sources)
     return [images, partial, out / "downloads"] if inside else [out]
 

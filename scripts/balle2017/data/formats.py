@@ -66,7 +66,7 @@ def exif_orientation(exif: bytes) -> int:
                 (value,) = struct.unpack_from(order + form, exif, entry + 8)
                 return value if 1 <= value <= 8 else 1
     except struct.error:
-        pass  # metadata that nobody can read turns no picture
+        pass  # unreadable metadata: do not turn the image
     return 1
 
 
@@ -110,7 +110,7 @@ def open_png(data: bytes) -> Header:
             if sound and name != b"IDAT":
                 parts.setdefault(name, chunk[8:-4])
     except BadImageError as error:
-        damage = error  # of the pixels; the size may be known
+        damage = error  # the pixels are damaged, but the size may be known
     if len(parts.get(b"IHDR", b"")) != 13 or kept[1][4:8] != b"IHDR":
         raise damage or refuse(Reason.DAMAGED_IMAGE, problem="PNG without a header")
     width, height, bits, colours = struct.unpack_from(">IIBB", parts[b"IHDR"])
@@ -147,7 +147,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
 
 
 def _png_colours(parts: dict[bytes, bytes]) -> tuple[bytes | None, Space | None]:
-    """Return the profile or the space of a PNG; the more exact goes first."""
+    """Return the profile or the space of a PNG; the more exact takes precedence."""
     if b"cICP" in parts and len(parts[b"cICP"]) == 4:
         if not parts[b"cICP"][3]:
             raise refuse(Reason.UNREAD_KIND, kind="PNG with samples of narrow range")
@@ -241,14 +241,14 @@ def _check_length(data: bytes, header: bytes) -> None:
 
 
 def _read_as(data: bytes, rawmode: str) -> np.ndarray:
-    """Read a PNG's samples in another way than its header tells Pillow."""
+    """Read a PNG's samples in another mode than its header says."""
     with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
         image.tile = [tile._replace(args=rawmode) for tile in image.tile]
         return np.asarray(image)
 
 
 def join_halves(read: Callable[[str], np.ndarray], order: str) -> np.ndarray:
-    """Return samples of 16 bits, of which Pillow keeps the upper half.
+    """Return samples of 16 bits, although Pillow keeps only the upper half.
 
     Args:
         read: reads the picture as if its byte order were "B" or "L"; with the wrong

@@ -16,7 +16,7 @@ from balle2017.data.colour import Samples, Space, coded_space
 from balle2017.data.formats import Header, exif_orientation, join_halves
 from balle2017.data.reasons import BadImageError, Reason, refuse
 
-# The limits are ours and name the picture; Pillow's own would warn first.
+# Our own limits name the image; Pillow's would warn first.
 Image.MAX_IMAGE_PIXELS = None
 
 _II, _MM = b"II", b"MM"
@@ -58,7 +58,7 @@ def open_with_pillow(data: bytes, name: str) -> Header:
         Exception: whatever Pillow's readers raise at damaged data.
     """
     Image.init()
-    # Not Image.open, which keeps to itself what was wrong.
+    # Not Image.open, which hides what was wrong.
     if name == "TIFF":
         return _open_tiff(data)
     image = Image.OPEN[name][0](io.BytesIO(data), "")
@@ -311,7 +311,7 @@ def _avif_space(data: bytes, profile: bytes | None) -> Space | None:
             raise _unsupported("AVIF of which only a part is to be shown")
         if name == b"colr" and body[:4] == b"nclx":
             code = code or struct.unpack_from(">HH", body, 4)
-    # A profile goes before numbers.
+    # A profile takes precedence over numbers.
     return None if profile or code is None else coded_space(*code)
 
 
