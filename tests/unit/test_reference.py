@@ -1,6 +1,8 @@
 """The committed reference: its models give its numbers, and the documents show them."""
 
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -121,3 +123,11 @@ def test_the_guide_shows_how_much_is_chance():
     for _, row in pd.read_csv(REFERENCE / "seeds" / "bd_rate_seeds.csv").iterrows():
         mean, low, high = (row[f"bd_rate_percent_{name}"] for name in ("mean", "low", "high"))
         assert f" | {mean:+.1f} % | {low:+.1f} to {high:+.1f} % |" in guide
+
+
+def test_the_guide_shows_what_other_definitions_change():
+    guide = (ROOT / "docs" / "reproducibility.md").read_text(encoding="utf-8")
+    command = [sys.executable, str(ROOT / "benchmarks" / "definitions.py")]
+    table = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert table.count("\n") > 10
+    assert table in guide
