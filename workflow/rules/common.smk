@@ -154,7 +154,7 @@ def typed_config():
         flag = typed.repeated_flag(get_argument_parser(), sys.argv[1:])
         if flag is not None:
             raise InputError(
-                f"{flag} is given twice, and Snakemake ignores the first; put everything behind one"
+                f"{flag} is given twice, and Snakemake ignores the first; put all behind one {flag}"
             )
         found = typed.profile_files(
             get_argument_parser(), sys.argv[1:], get_profile_dir, ROOT
