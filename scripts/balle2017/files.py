@@ -152,10 +152,11 @@ def read_map(path: Path, what: str, types: Mapping[str, Any]) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except (IsADirectoryError, ValueError) as error:
-        raise InputError(f"{path} is no {what}: {error}") from None
+        raise InputError(f"{path} is not a {what}: {error}") from None
     wrong = _wrong_entry(record, types)
     if wrong is not None:
-        raise InputError(f"{path} is no {what}: {wrong or 'the whole'} is not right")
+        problem = f"{wrong} is missing or wrong" if wrong else "it is not a map"
+        raise InputError(f"{path} is not a {what}: {problem}")
     return record
 
 

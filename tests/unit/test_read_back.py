@@ -135,7 +135,7 @@ def test_text_in_place_of_numbers_is_named(tmp_path):
 def test_a_damaged_record_of_a_training_is_named(tmp_path, data):
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "run.json").write_bytes(data)
-    with pytest.raises(InputError, match=r"run\.json is no record of a training: "):
+    with pytest.raises(InputError, match=r"run\.json is not a record of a training: "):
         model_rows(tmp_path)
 
 
@@ -191,10 +191,13 @@ def test_a_map_has_what_it_must_have(tmp_path):
     wanted = {"a": {"b": int}, "c": str}
     assert read_map(path, "note", wanted) == read_json(path)
     for other in ({"a": {"b": str}}, {"a": {"d": int}}, {"c": {}}, {"e": str}):
-        with pytest.raises(InputError, match=r"a\.json is no note: [a-e.]+ is not right"):
+        with pytest.raises(
+            InputError,
+            match=r"a\.json is not a note: ([a-e.]+ is missing or wrong|it is not a map)",
+        ):
             read_map(path, "note", other)
     path.unlink()
     path.mkdir()
-    with pytest.raises(InputError, match="is no note"):
+    with pytest.raises(InputError, match="is not a note"):
         read_map(path, "note", {})
     shutil.rmtree(path)

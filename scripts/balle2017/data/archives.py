@@ -120,7 +120,7 @@ _DAMAGE = (
 
 
 class _DamagedFileError(Exception):
-    """A compressed file, which is no archive, does not decompress."""
+    """A compressed file that is not an archive does not decompress."""
 
 
 class _TooLargeError(Exception):

@@ -313,7 +313,7 @@ def _pnm_pixels(body: memoryview, kind: int, maximum: int, count: int, width: in
             samples = digits[(digits == ord("0")) | (digits == ord("1"))] - ord("0")
         else:
             if re.search(rb"[^\d\s]", text):
-                raise refuse(Reason.DAMAGED_IMAGE, problem="PNM with a sample that is no number")
+                raise refuse(Reason.DAMAGED_IMAGE, problem="PNM with a sample that is not a number")
             samples = np.fromstring(text, np.int64, sep=" ")
     elif kind == 4:
         row = (width + 7) // 8

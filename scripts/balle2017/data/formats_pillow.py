@@ -308,7 +308,7 @@ def _avif_space(data: bytes, profile: bytes | None) -> Space | None:
     code = None
     for name, body in _avif_properties(data):
         if name == b"clap":
-            raise _unsupported("AVIF of which only a part is to be shown")
+            raise _unsupported("AVIF that is cropped for display")
         if name == b"colr" and body[:4] == b"nclx":
             code = code or struct.unpack_from(">HH", body, 4)
     # A profile takes precedence over numbers.

@@ -116,7 +116,7 @@ def named_like_picture(name: str) -> bool:
 
 
 def read_head(path: Path) -> bytes:
-    """Return the first bytes of a file; of what is no regular file, none.
+    """Return the first bytes of a file; none if it is not a regular file.
 
     Raises:
         OSError: it cannot be read.
