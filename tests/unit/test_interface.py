@@ -1,6 +1,7 @@
 """The codec as others use it: three lines of Python, and the program balle2017."""
 
 import inspect
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from balle2017.coding.codec import Codec
 from balle2017.data.images import read_image
-from balle2017.errors import DamagedFileError, InputError
+from balle2017.errors import DamagedFileError, InputError, WorkError
 from balle2017.interface import commands
 from balle2017.interface.choice import measure_psnr
 from balle2017.model.files import save_model
@@ -249,6 +250,9 @@ def test_bad_arguments_are_one_line(models, picture_folder, tmp_path, capsys):
     assert "is no folder; the output must be one" in refused(
         capsys, "compress", picture_folder, tmp_path / "out.png"
     )
+    assert "is no folder; the output must be one" in refused(
+        capsys, "compress", picture, "/dev/null", "--overwrite"
+    )
     assert "holds no .b17 file" in refused(capsys, "decompress", picture_folder, tmp_path)
     assert not out.exists()
 
@@ -300,6 +304,22 @@ def test_info_of_damaged_files_and_of_models_of_elsewhere(models, tmp_path):
     assert f"{tmp_path / 'cut.b17'}: cut short: " in done.stdout
     assert f"  model    {data[4:12].hex()}, not in {models}\n" in done.stdout
     assert done.stderr == "balle2017: error: 1 of 2 files are damaged or not .b17 files\n"
+
+
+def test_info_goes_on_past_what_cannot_be_read(models, tmp_path, capsys):
+    good = tmp_path / "good.b17"
+    good.write_bytes(balle2017.open_codec(0.0018).compress(make_picture(3)))
+    os.mkfifo(tmp_path / "pipe.b17")
+    others = [tmp_path, tmp_path / "pipe.b17", tmp_path / "none.b17"]
+    with pytest.raises(WorkError, match="3 of 4 files"):
+        commands.main(["info", *map(str, [*others, good])])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        f"{tmp_path}: not a regular file",
+        f"{tmp_path / 'pipe.b17'}: not a regular file",
+        f"{tmp_path / 'none.b17'}: No such file or directory",
+    ]
+    assert lines[3].startswith(f"{good}: ")
 
 
 def test_the_models_of_a_clone_are_found():

@@ -1,6 +1,8 @@
 """One process for many files: nothing of a file is held when it is done."""
 
+import errno
 import gc
+import os
 import weakref
 
 import numpy as np
@@ -109,3 +111,11 @@ def test_a_family_loads_each_model_once(small_model, monkeypatch):
     for seed in range(4):
         family.decompress(family.compress(make_picture(seed), bpp=1000).data)
     assert loaded == [small_model]
+
+
+def test_a_full_disk_is_named(tmp_path):
+    def convert(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path / 'b'}'"):
+        convert_all([(tmp_path / "a", tmp_path / "b")], convert)

@@ -48,7 +48,7 @@ def plan_outputs(
             raise InputError(f"{path} does not exist")
     if len(inputs) == 1 and inputs[0].is_file() and out.suffix == suffix:
         pairs = [(files[0], out)]
-    elif out.is_file() or (out.suffix.lower() in _FILES and not out.is_dir()):
+    elif (out.exists() or out.suffix.lower() in _FILES) and not out.is_dir():
         raise InputError(f"{out} is no folder; the output must be one, or end in {suffix}")
     else:
         pairs = [(path, out / f"{path.stem}{suffix}") for path in files]
@@ -110,6 +110,8 @@ def convert_all(pairs: list[tuple[Path, Path]], convert: Callable[[Path, Path], 
                 line = f"{source}: {line}"
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
+                if error.filename is None:
+                    error.filename = str(target)  # as where the disk is full
                 raise
             line = f"{source}: the name of its result, {target.name}, is too long"
         # Not print(), which would write into the bar.

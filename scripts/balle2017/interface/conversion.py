@@ -173,13 +173,17 @@ def describe(path: Path, family: Family) -> str:
         family: the models among which its own is looked for.
 
     Raises:
-        DamagedFileError: the file is damaged, or is not a .b17 file.
+        DamagedFileError: the file is damaged, is not a .b17 file, or cannot be read.
     """
-    data = path.read_bytes()
     try:
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise DamagedFileError("not a regular file")
+        data = path.read_bytes()
         stream = Bitstream.from_bytes(data)
     except DamagedFileError as error:
         raise DamagedFileError(f"{path}: {error}") from None
+    except OSError as error:
+        raise DamagedFileError(f"{path}: {error.strerror}") from None
     bpp = 8 * len(data) / (stream.width * stream.height)
     coder = "the adaptive coder" if stream.version == ADAPTIVE else "the static prior"
     folder = family.made_by(stream.model_id)
