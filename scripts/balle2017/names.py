@@ -54,18 +54,21 @@ def value_for(setting: Any, lambda_rd: float, key: str) -> Any:
         key: of the config, for messages.
 
     Raises:
-        InputError: the map lacks the lambda, or has a key that is none.
+        InputError: the map lacks the lambda, or has a key that is none, or one lambda twice.
     """
     if not isinstance(setting, Mapping):
         return setting
-    by_name = {}
+    by_name: dict[str, Any] = {}
     for entry, value in setting.items():
         try:
-            by_name[entry if entry == DEFAULT else lambda_name(float(entry))] = value
+            entry_name = entry if entry == DEFAULT else lambda_name(float(entry))
         except ValueError:
             raise InputError(
                 f"config: {key} has the key {entry}, which is neither a lambda nor {DEFAULT}"
             ) from None
+        if entry_name in by_name:
+            raise InputError(f"config: {key} has lambda {entry_name} twice; remove one")
+        by_name[entry_name] = value
     name = lambda_name(lambda_rd)
     if name not in by_name and DEFAULT not in by_name:
         raise InputError(f"config: {key} has no value for lambda {name}; add it, or a {DEFAULT}")

@@ -89,6 +89,7 @@ def test_the_configs_that_ship_are_valid(name):
         ({"train_archive": ["a.tar", "b}.tar"]}, r"train_archive is b\}.tar; Snakemake reads"),
         ({"training__init_from": "{m}"}, r"training.init_from is \{m\}; Snakemake reads braces"),
         ({"experiment": "a/b"}, "experiment is .*letters, digits"),
+        ({"experiment": "a" * 101}, "experiment is .*up to 100 letters, digits"),
         ({"train_archive": 3}, "train_archive is 3; it must be a path, a list of paths"),
         ({"evaluation__codecs": {"jpg": [1]}}, "evaluation.codecs.jpg is not a config key; did"),
     ],

@@ -46,6 +46,7 @@ def test_a_map_of_widths_makes_one_family(widths):
     [
         ({"0.01": 8}, "has no value for lambda 0.0200; add it, or a default"),
         ({"wide": 8}, "has the key wide, which is neither a lambda nor default"),
+        ({"0.01": 8, "0.02": 8, "1e-2": 16}, "has lambda 0.0100 twice; remove one"),
     ],
 )
 def test_a_map_that_does_not_fit_is_refused(widths, message):

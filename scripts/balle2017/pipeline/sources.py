@@ -178,7 +178,7 @@ def check_sources(sources: list[str], hashes: list[str]) -> None:
 
 def dataset_name(sources: list[str], settings: dict[str, Any]) -> str:
     """Return the name of a dataset's folder: its first source and 8 digits of its settings."""
-    stem = file_name(Path(sources[0]).name.split(".")[0])
+    stem = file_name(Path(sources[0]).name.split(".")[0])[:100]
     return f"{stem}-{sha256_json([sources, settings])[:8]}"
 
 
