@@ -30,7 +30,7 @@ TYPES = {
     "boolean": "true or false",
     "integer": "an integer",
     "number": "a number",
-    "string": "a text",
+    "string": "a string",
     "array": "a list",
     "object": "a map",
 }
