@@ -14,9 +14,9 @@ from balle2017.results.metrics import psnr
 from balle2017.results.style import drawing, save_figure
 
 _ROWS, _COLUMNS = 3, 5
-# Quantiles that the grey of a channel spans, so that a few large values leave the rest visible.
+# Quantiles that the greys of a channel span, so that a few large values do not hide the rest.
 _SPAN = (0.01, 0.99)
-# Places on a side of the part that is shown large.
+# Places on each side of the part that is shown enlarged.
 _WINDOW = 9
 #: Channels whose histograms are shown: ranks by what they cost.
 _RANKS = (0, 9, 49)
@@ -24,7 +24,7 @@ _RANKS = (0, 9, 49)
 
 @dataclass(frozen=True)
 class Inside:
-    """A photograph in the codec.
+    """A photograph inside the codec.
 
     Attributes:
         lambda_rd: of the model.
@@ -54,7 +54,7 @@ class Inside:
 
     @property
     def ranked(self) -> np.ndarray:
-        """Channels by what they cost, the dearest first."""
+        """Channels by what they cost, the most expensive first."""
         return np.argsort(-self.channel_bits, kind="stable")
 
     @property
@@ -93,7 +93,7 @@ def draw_latents(inside: Inside) -> Figure:
 
 @drawing
 def draw_prior(inside: Inside) -> Figure:
-    """Draw how often each integer comes in some channels, and how likely the prior takes it."""
+    """Draw how often each integer occurs in some channels, and its probability by the prior."""
     figure = Figure(figsize=(11, 3), layout="constrained")
     axes = figure.subplots(1, len(_RANKS))
     for axis, rank in zip(axes, _RANKS, strict=True):
@@ -103,18 +103,20 @@ def draw_prior(inside: Inside) -> Figure:
         counts = np.bincount(values - values.min()) / len(values)
         axis.bar(numbers, counts, width=1, color="#56B4E9", label="in this photograph")
         prior = 2.0 ** -inside.value_bits(int(channel), numbers)
-        axis.step(numbers, prior, where="mid", color="#D55E00", label="by the static prior")
+        axis.step(
+            numbers, prior, where="mid", color="#D55E00", label="expected by the static prior"
+        )
         bits = inside.channel_bits[channel] / len(values)
-        axis.set_title(f"number {rank + 1} by cost: {bits:.2f} bits a value", fontsize=9)
-        axis.set_xlabel("integer")
-    axes[0].set_ylabel("share")
+        axis.set_title(f"channel of rank {rank + 1} by cost: {bits:.2f} bits per value", fontsize=9)
+        axis.set_xlabel("latent (integer)")
+    axes[0].set_ylabel("relative frequency")
     axes[0].legend(fontsize=8, frameon=False)
     return figure
 
 
 @drawing
 def draw_bits(inside: Inside) -> Figure:
-    """Draw where in the photograph the bits go: static prior, adaptive coder."""
+    """Draw where in the photograph the bits go, with the static prior and the adaptive coder."""
     maps = {
         f"static prior: {inside.static_size:,} bytes": inside.static_bits / inside.stride**2,
         f"adaptive coder: {inside.adaptive_size:,} bytes": inside.adaptive_bits / inside.stride**2,
@@ -145,7 +147,7 @@ def _dearest(inside: Inside) -> tuple[slice, slice]:
 
 @drawing
 def draw_lambdas(insides: list[Inside]) -> Figure:
-    """Draw a part of the photograph as models of several lambdas give it."""
+    """Draw a part of the photograph, decoded with models of several lambdas."""
     pixels = insides[0].pixels
     crop = _dearest(insides[-1])
     figure = Figure(figsize=(11, 3.3), layout="constrained")
