@@ -35,7 +35,7 @@ RD = table(
 def test_points():
     shown = report.points_table(RD)
     assert list(shown.iloc[4]) == [
-        "Ballé 2017, 8 filters", "0.2", "0.200", "31.32", "0.9123", "0.13", ""
+        "Ballé 2017, 8 filters", "0.2", "0.200", "31.32", "0.9123", "0.126", ""
     ]  # fmt: skip
     two = report.points_table(table(curve("jpeg", 2), curve("jpeg", 2, testset="u")))
     assert two["test set"].tolist() == ["t"] * 4 + ["u"] * 4

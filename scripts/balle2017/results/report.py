@@ -251,8 +251,8 @@ def points_table(rd: pd.DataFrame) -> pd.DataFrame:
         "bpp": ("bits per pixel", "{:.3f}"),
         "psnr_rgb": ("PSNR (dB)", "{:.2f}"),
         "ms_ssim_rgb": ("MS-SSIM", "{:.4f}"),
-        "encode_s": ("encode (s)", "{:.2f}"),
-        "decode_s": ("decode (s)", "{:.2f}"),
+        "encode_s": ("encode (s)", "{:.3f}"),
+        "decode_s": ("decode (s)", "{:.3f}"),
     }
     if rd["testset"].nunique() == 1:
         del columns["testset"]
