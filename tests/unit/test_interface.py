@@ -104,6 +104,14 @@ def test_other_arrays_are_refused(models, pixels):
         codec.compress(pixels)
 
 
+@pytest.mark.parametrize("pixels", [Image.new("RGB", (8, 8)), [[[0, 0, 0]]], bytes(3), None])
+def test_what_is_no_array_is_named(models, pixels):
+    family = balle2017.Family(models)
+    for compress in (family.codec(0.02).compress, lambda pixels: family.compress(pixels, bpp=9)):
+        with pytest.raises(ValueError, match=f"of type {type(pixels).__name__}; they must be a Nu"):
+            compress(pixels)
+
+
 def test_a_codec_traces_once_whatever_the_sizes(models, monkeypatch, tensorflow):
     codec = Codec(models / "0.0200-f8-s3")
     traced = []

@@ -132,6 +132,11 @@ class Codec:
         self, pixels: np.ndarray, dtype: type, convert: Callable[[np.ndarray], np.ndarray]
     ) -> np.ndarray:
         """Return what `convert` makes of the latents, [h, w, channels], tile by tile."""
+        if not isinstance(pixels, np.ndarray):
+            raise ValueError(
+                f"pixels are of type {type(pixels).__name__}; they must be a NumPy array, uint8 "
+                "[height, width, 3]"
+            )
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             raise ValueError(
                 f"pixels are {pixels.dtype}{list(pixels.shape)}; they must be uint8 "

@@ -90,13 +90,13 @@ def choose(codecs: Sequence["Codec"], pixels: np.ndarray, goal: Goal) -> Choice:
     Raises:
         UnreachableError: no model meets it.
     """
-    area = pixels[:, :, 0].size
 
     def measured(data: bytes, codec: "Codec") -> Choice:
         psnr = measure_psnr(pixels, codec.decompress(data))
         return Choice(data, codec.model.config["lambda_rd"], 8 * len(data) / area, psnr)
 
-    files = [(codec.compress(pixels), codec) for codec in codecs]
+    files = [(codec.compress(pixels), codec) for codec in codecs]  # which checks the pixels
+    area = pixels[:, :, 0].size
     files.sort(key=lambda file: len(file[0]))
     if goal.psnr is not None:
         highest, lowest = -math.inf, math.inf
