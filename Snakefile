@@ -46,6 +46,7 @@ rule all:
 
 
 leave_out_messages()
+check_results()
 
 
 onstart:

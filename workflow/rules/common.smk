@@ -31,7 +31,15 @@ from balle2017.data import kodak
 from balle2017.data.images import list_test_images
 from balle2017.errors import InputError
 from balle2017.files import is_url
-from balle2017.pipeline import curves, experiment, external, models, sources, typed
+from balle2017.pipeline import (
+    curves,
+    experiment,
+    external,
+    models,
+    records,
+    sources,
+    typed,
+)
 from balle2017.pipeline.failures import Job, failed_jobs
 from balle2017.pipeline.sources import BUILTIN, DATASETS, KODAK
 from balle2017.training import claims
@@ -142,15 +150,15 @@ def show_failures():
 # - snakemake.cli.get_argument_parser: what its command line means, abbreviations included;
 #   get_profile_dir: where a profile is.
 # - workflow.is_main_process: whether this is the process that somebody started, not a job.
-# - workflow.rules, with log, output and message: all rules, and what their jobs write.
+# - workflow.rules, with log, output, message and wildcard_names: all rules, and what their jobs write.
+# - .snakemake/metadata and .snakemake/incomplete: what it remembers (balle2017.pipeline.records).
 # - workflow.global_resources, workflow.register_resource: limits on what jobs share.
 
 
 def typed_config():
     """Return the config as the text that was typed, see `typed.read_typed`."""
-    started_by_hand = MAIN_PROCESS and "snakemake" in sys.argv[0]
     profile = None
-    if started_by_hand:
+    if STARTED_BY_HAND:
         flag = typed.repeated_flag(get_argument_parser(), sys.argv[1:])
         if flag is not None:
             raise InputError(
@@ -180,6 +188,28 @@ def started_jobs():
                 yield Job(stage.name, Path(apply_wildcards(log, named)), results)
 
 
+def check_results():
+    """End where results are there of which Snakemake does not know how they were made."""
+    given, _ = get_argument_parser().parse_known_args(sys.argv[1:])
+    makes_all = given.forceall or given.delete_all_output
+    if not STARTED_BY_HAND or makes_all or given.unlock or given.cleanup_metadata:
+        return
+    known = [{}, *({"codec": name} for name in [*CODECS, *EXTERNAL])]
+    for model in MODELS:
+        known.append({"model": model} | names.ModelName.parse(model)._asdict())
+    outputs = {
+        apply_wildcards(path, values)
+        for stage in workflow.rules
+        for values in known
+        if stage.wildcard_names <= values.keys()
+        for path in stage.output
+    }
+    try:
+        records.check_results(outputs, Path(".snakemake"))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
 def limit_gpus(count):
     """Train at most one model per GPU at a time, unless another limit is set."""
     if count and "gpu" not in workflow.global_resources:
@@ -194,6 +224,7 @@ def leave_out_messages():
 
 
 MAIN_PROCESS = workflow.is_main_process
+STARTED_BY_HAND = MAIN_PROCESS and "snakemake" in sys.argv[0]
 # End of the undocumented parts.
 
 
