@@ -180,6 +180,12 @@ def test_schema_and_codecs_agree():
     assert bounds == {name: codec.bounds for name, codec in CODECS.items()}
 
 
+@pytest.mark.parametrize("key", [1, None, True, 0.5])
+def test_a_key_that_yaml_reads_as_no_text_is_named(key):
+    with pytest.raises(InputError, match=f"^config: {key} is not a config key; allowed: "):
+        check_config(config() | {key: 2, "unknown": 3}, SCHEMA)
+
+
 def test_every_key_is_described():
     def walk(properties, path):
         for name, entry in properties.items():

@@ -65,7 +65,8 @@ def _sentence(error: jsonschema.ValidationError) -> str:
     key, value, rule = _path(error), error.instance, error.validator_value
     if error.validator == "additionalProperties":
         known = sorted(error.schema["properties"])
-        unknown = sorted(set(value) - set(known))[0]
+        # YAML has keys of other types too.
+        unknown = min(str(name) for name in set(value) - set(known))
         places = _places(error.schema)
         close = difflib.get_close_matches(unknown, places, 1)
         hint = f"did you mean {places[close[0]]}? " if close else ""
