@@ -144,6 +144,26 @@ def test_pnm(kind, maximum):
     assert refusal(data[:-20]) == Reason.TRUNCATED
 
 
+@pytest.mark.parametrize("kind", [4, 5, 6])
+@pytest.mark.parametrize("maximum", [255, 1000])
+def test_a_pnm_of_windows(kind, maximum):
+    values = samples(1 if kind == 4 else 7, 3 if kind == 6 else 1)
+    body = (
+        pack(values, 1) if kind == 4 else values.astype(">u2" if maximum > 255 else "u1").tobytes()
+    )
+    lines = b"P%d\r\n13 5\r\n" % kind + (b"" if kind == 4 else b"%d\r\n" % maximum)
+    expected = shown(1 - values, 1) if kind == 4 else shown(values, maximum)
+    assert_shows(lines + body, expected)
+    # After the usual end of a line this byte belongs to the pixels.
+    assert_shows(lines[:-2] + b"\n" + body, expected)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_pnm_of_spaces_is_refused_at_once(number):
+    data = b"P6" + (b" " * 900 + b"1") * number + b" " * 900 + b"x"
+    assert refusal(data) == Reason.DAMAGED_IMAGE
+
+
 @pytest.mark.parametrize("kind", [1, 4])
 def test_pbm(kind):
     ink = samples(1, 1)
@@ -374,6 +394,15 @@ def test_what_follows_a_jpeg_does_not_matter():
         np.testing.assert_array_equal(decode_image(data + tail).pixels, expected)
 
 
+@pytest.mark.parametrize("numbers", [(1, 2), (2, 2), (1, 3), (0, 0)])
+def test_a_jpeg_that_lacks_a_part_of_its_profile_is_decoded(numbers):
+    plain = jpeg(Image.fromarray(make_picture(8)))
+    data = with_segment(plain, 0xE2, b"ICC_PROFILE\0" + bytes(numbers) + bytes(200))
+    decoded = decode_image(data)
+    np.testing.assert_array_equal(decoded.pixels, decode_image(plain).pixels)
+    assert decoded.colour == "unreadable ICC profile, not used"
+
+
 def test_a_jpeg_of_an_unknown_revision_is_decoded():
     data = jpeg(Image.fromarray(make_picture(8)))
     at = data.index(b"JFIF\0") + 5
@@ -394,6 +423,12 @@ def test_a_jpeg_of_an_unknown_transform_is_decoded(mode, code):
     )
     expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     assert_shows(data, expected.astype(float), 0)
+
+
+def test_a_text_of_many_comments_is_told_from_a_drawing_at_once():
+    comments = b'<?xml version="1.0"?>\n' + b"<!-- note -->\n" * 250
+    assert refusal(comments + b"<html>") == Reason.NOT_AN_IMAGE
+    assert refusal(comments + b"<svg>") == Reason.UNREAD_FORMAT
 
 
 @pytest.mark.parametrize("tail", [b"", b"rest"])

@@ -284,7 +284,8 @@ def open_pnm(data: bytes) -> Header:
     """
     kind = data[1] - ord("0")
     numbers = 2 if kind in (1, 4) else 3
-    gap = rb"(?:\s+|#[^\r\n]*[\r\n])+"
+    # One way to match each byte: with \s+ a header of forty bytes would take years.
+    gap = rb"(?:\s|#[^\r\n]*[\r\n])+"
     found = re.match(rb"P[1-6]" + (gap + rb"(\d{1,9})") * numbers + rb"(?:#[^\r\n]*)?\s", data)
     if found is None:
         raise refuse(Reason.DAMAGED_IMAGE, problem="PNM without a header")
@@ -292,9 +293,12 @@ def open_pnm(data: bytes) -> Header:
     if not (width and height and 0 < maximum < 65536):
         raise refuse(Reason.DAMAGED_IMAGE, problem="PNM with an impossible header")
     body = memoryview(data)[found.end() :]
+    bands = _PNM_BANDS[kind]
+    row = (width + 7) // 8 if kind == 4 else width * bands * (2 if maximum > 255 else 1)
+    if kind >= 4 and len(body) == row * height + 1 and data[found.end() - 1 :][:2] == b"\r\n":
+        body = body[1:]  # the end of a line as Windows writes it; pixels begin after it
 
     def load() -> Samples:
-        bands = _PNM_BANDS[kind]
         pixels = _pnm_pixels(body, kind, maximum, height * width * bands, width)
         pixels = pixels.reshape(height, width, bands)
         mode = "1" if numbers == 2 else "L" if bands == 1 else "RGB"

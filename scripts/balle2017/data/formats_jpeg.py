@@ -36,6 +36,7 @@ def open_jpeg(data: bytes) -> Header:
     frame, kind, orientation, start = b"", 0, None, None
     profile: dict[int, bytes] = {}
     jfif = adobe = 0
+    profiles = []
     for marker, body, end in _segments(data):
         if marker == 0xE0 and body.startswith(b"JFIF\0"):
             jfif = end - len(body)
@@ -43,6 +44,7 @@ def open_jpeg(data: bytes) -> Header:
             orientation = exif_orientation(body)
         elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
             profile[body[12]] = body[14:]
+            profiles.append(end - len(body))
         elif marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
             adobe = end - len(body)
         elif marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
@@ -64,7 +66,7 @@ def open_jpeg(data: bytes) -> Header:
     if data.count(b"\xff\xda", start) > MAX_SCANS and len(_scans(data, start)[0]) > MAX_SCANS:
         raise refuse(Reason.OVER_LIMITS, limit=f"{MAX_SCANS} scans")
     mode, space = modes[bands]
-    data = _with_known_codes(data, jfif, adobe, bands)
+    data = _with_known_codes(data, jfif, adobe, bands, profiles)
 
     def load() -> Samples:
         try:
@@ -87,7 +89,7 @@ def open_jpeg(data: bytes) -> Header:
     return Header(width, height, load, orientation or 1)
 
 
-def _with_known_codes(data: bytes, jfif: int, adobe: int, bands: int) -> bytes:
+def _with_known_codes(data: bytes, jfif: int, adobe: int, bands: int, profiles: list[int]) -> bytes:
     """Return a JPEG without the codes of which libjpeg warns but which say nothing of damage.
 
     Args:
@@ -95,8 +97,9 @@ def _with_known_codes(data: bytes, jfif: int, adobe: int, bands: int) -> bytes:
         jfif: where the content of its JFIF segment begins; 0 if it has none.
         adobe: the same of the segment of Adobe.
         bands: of a pixel.
+        profiles: the same of the parts of the profile, which libjpeg need not read.
     """
-    changes = {}
+    changes = dict.fromkeys(profiles, ord("i"))
     if jfif and data[jfif + 5 : jfif + 6] != b"\1":
         changes[jfif + 5] = 1  # the revision
     usual = {3: (0, 1), 4: (0, 2)}.get(bands)
