@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from balle2017.files import read_table
 from PIL import Image
-from processes import ROOT, Script
+from processes import PATIENCE_S, ROOT, Script
 
-__all__ = ["ROOT"]
+__all__ = ["PATIENCE_S", "ROOT"]
 
 
 def make_picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -59,13 +59,11 @@ def last_step(checkpoints: Path) -> int:
     return max(steps, default=0)
 
 
-def wait_for(
-    condition: Callable[[], bool], process: subprocess.Popen | Script, seconds: float
-) -> bool:
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen | Script) -> bool:
     """Wait until the condition holds or the process has ended; return whether it holds."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline, "the run did not get that far in time"
+        assert time.monotonic() < deadline, "the run hangs"
         if process.poll() is not None:
             return condition()
         time.sleep(0.002)

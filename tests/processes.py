@@ -15,6 +15,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
+#: Seconds after which what a test waits for is taken to hang. No test measures time, so this is
+#: far more than a busy machine needs.
+PATIENCE_S = 1800
+
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(["tensorflow_compression"])
 
@@ -64,7 +68,7 @@ class Script:
         """Return the exit status (minus the signal that ended it), None before the end."""
         return self._process.exitcode
 
-    def wait(self, timeout: float = 300) -> int:
+    def wait(self, timeout: float = PATIENCE_S) -> int:
         """Wait for the end; return the exit status."""
         self._process.join(timeout)
         if self._process.exitcode is None:

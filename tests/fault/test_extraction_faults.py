@@ -12,7 +12,7 @@ import tarfile
 
 import pytest
 from archives import png, tar_bytes
-from helpers import ROOT, run_script, wait_for
+from helpers import PATIENCE_S, ROOT, run_script, wait_for
 
 SCRIPT = [sys.executable, str(ROOT / "scripts" / "extract.py")]
 
@@ -51,8 +51,8 @@ def test_kill_and_rerun_give_the_undisturbed_result(data_dir, tmp_path, sampled)
         command = [*SCRIPT, source, "--out", str(killed), *sampled]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         # What the attempt before has left goes first.
-        assert wait_for(lambda left=left: size(killed) < left or not left, process, 60)
-        assert wait_for(lambda wanted=wanted: size(killed) >= wanted, process, 120)
+        assert wait_for(lambda left=left: size(killed) < left or not left, process)
+        assert wait_for(lambda wanted=wanted: size(killed) >= wanted, process)
         process.kill()
         assert process.wait() == -signal.SIGKILL
         assert not (killed / "dataset.json").exists()
@@ -77,7 +77,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path, count, sampled):
         [*SCRIPT, str(source), "--out", str(out), *sampled],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     assert done.returncode == 1
@@ -113,7 +113,7 @@ def test_memory_does_not_grow_with_the_archive(tmp_path, sampled):
         )
         command = [sys.executable, "-c", code, str(ROOT / "scripts"), SCRIPT[1], str(source)]
         command += ["--out", str(tmp_path / f"{count}"), "--min_size", "16", *sampled]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
         assert "PEAK" in done.stdout, done.stderr
         peaks.append(int(done.stdout.rsplit("PEAK", 1)[1]))
     assert peaks[1] < 1.1 * peaks[0]

@@ -47,7 +47,7 @@ def test_kills_at_random_moments_change_no_bit(undisturbed, tmp_path):
         )
         # Some steps further, and then at any moment: in a step, a validation or a write.
         target = before + STEPS * rng.randint(1, 10)
-        if wait_for(lambda target=target: last_step(checkpoints) >= target, process, 120):
+        if wait_for(lambda target=target: last_step(checkpoints) >= target, process):
             time.sleep(rng.uniform(0, 0.1))
         process.kill()
         kills += process.wait() == -signal.SIGKILL

@@ -79,7 +79,7 @@ def _free_port() -> int:
 
 
 def _wait(what: str, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not condition():
         if time.monotonic() > deadline:
             raise RuntimeError(f"waited too long until {what}")

@@ -7,7 +7,7 @@ import subprocess
 
 import psutil
 import pytest
-from helpers import last_step, timeless, wait_for
+from helpers import PATIENCE_S, last_step, timeless, wait_for
 from workflow_tools import TINY, trainings
 
 STEPS = 5
@@ -34,7 +34,7 @@ def submit(workflow):
 
 def output_of(workflow, process: subprocess.Popen) -> str:
     """Wait for the end; return what Snakemake printed."""
-    process.wait(timeout=400)
+    process.wait(timeout=PATIENCE_S)
     output = (workflow.folder / "output.txt").read_text()
     assert process.returncode == 0, output
     return output
@@ -79,15 +79,15 @@ def test_trainings_that_are_cut_off_end_with_the_same_bits(workflow, submit):
     before = expected(workflow, models)
     process = submit()
     work = workflow.folder / "work" / "train" / "tiny"
-    assert wait_for(lambda: all(last_step(work / m) > STEPS for m in models), process, 240)
+    assert wait_for(lambda: all(last_step(work / m) > STEPS for m in models), process)
     running = trainings(workflow.folder)
     assert len(running) == 2
     assert {gpu_of(one) for one in running} == {"0", "1"}
     subprocess.run(["scancel", job_of("0.0100")], check=True)
     subprocess.run(["scontrol", "requeue", job_of("0.0200")], check=True)
-    psutil.wait_procs(running, timeout=60)
+    psutil.wait_procs(running, timeout=PATIENCE_S)
     step = last_step(work / models[0])
-    assert wait_for(lambda: last_step(work / models[0]) > step, process, 240)
+    assert wait_for(lambda: last_step(work / models[0]) > step, process)
     # What SLURM sends to a job at its time limit, before it kills it.
     subprocess.run(["scancel", "--signal=TERM", job_of("0.0100")], check=True)
     output = output_of(workflow, process)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from balle2017.training import claims
-from helpers import ROOT, pretend_gpus
+from helpers import PATIENCE_S, ROOT, pretend_gpus
 
 NAMES = ["GPU-aaaa-1", "GPU-bbbb-2"]
 
@@ -42,7 +42,7 @@ class Holder:
 
     def end(self) -> None:
         self.process.stdin.close()
-        assert self.process.wait(timeout=30) == 0
+        assert self.process.wait(timeout=PATIENCE_S) == 0
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -56,7 +56,7 @@ def test_processes_get_different_gpus_and_the_third_waits(killed):
     assert third.line() == f"all GPUs are taken ({', '.join(NAMES)}); waiting for one"
     if killed:
         first.process.kill()
-        first.process.wait(timeout=30)
+        first.process.wait(timeout=PATIENCE_S)
     else:
         first.end()
     assert third.line().startswith("took GPU ")

@@ -7,7 +7,7 @@ import pytest
 from balle2017.closure import PACKAGE, import_closure
 from balle2017.files import write_json
 from balle2017.model.check import FORMAT
-from helpers import ROOT, make_picture, run_script
+from helpers import PATIENCE_S, ROOT, make_picture, run_script
 from PIL import Image
 
 SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
@@ -23,7 +23,9 @@ def loaded_modules(script, *arguments):
         "except SystemExit as stop:\n    status = stop.code\n"
         "print('STATUS', status, *sorted(sys.modules))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert "STATUS" in done.stdout, done.stderr
     _, status, *modules = done.stdout[done.stdout.index("STATUS") :].split()
     return int(status), set(modules)
@@ -212,7 +214,7 @@ def test_files_that_exist_are_kept_unless_told(small_model, tmp_path, picture_fo
 def test_without_the_packages_one_line_says_what_is_missing(script):
     # -S: no site-packages, as in a Python outside of the environment.
     command = [sys.executable, "-S", str(ROOT / "scripts" / f"{script}.py"), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
     assert line.endswith(f"needs; put 'uv run --project {ROOT}' before python")

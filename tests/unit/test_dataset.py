@@ -13,7 +13,7 @@ from balle2017.data.split import split_images
 from balle2017.data.store import ImageStore, pixel_hash
 from balle2017.errors import InputError, WorkError
 from balle2017.files import read_json, read_table, write_table
-from helpers import ROOT, make_picture
+from helpers import PATIENCE_S, ROOT, make_picture
 
 
 def extract(tmp_path: Path, data: bytes, **settings) -> list[dict[str, str]]:
@@ -155,7 +155,7 @@ def test_more_shards_than_a_process_may_open_at_first(tmp_path):
         "print(store[99].tolist())"
     )
     command = [sys.executable, "-c", code, str(ROOT / "scripts"), str(tmp_path / "list.csv")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout == "[[[99, 99, 99]]]\n", done.stderr
 
 

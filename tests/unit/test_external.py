@@ -21,7 +21,7 @@ from balle2017.pipeline.experiment import check_config, convert_strings
 from balle2017.pipeline.external import evaluation_flags, external_codecs
 from balle2017.pipeline.typed import keep_texts
 from balle2017.results.external import ExternalCodec, command_words, quality_text
-from helpers import ROOT, make_picture, run_script, wait_for
+from helpers import PATIENCE_S, ROOT, make_picture, run_script, wait_for
 from PIL import Image
 from processes import Script
 
@@ -166,7 +166,9 @@ def test_a_program_that_hangs_is_ended_with_what_it_started(codec, tmp_path):
     with pytest.raises(WorkError, match="did not end within 3 seconds; if it needs longer, raise"):
         mine.encode(make_picture(1), 1)
     child = int((tmp_path / "pid").read_text())
-    psutil.wait_procs([psutil.Process(child)] if psutil.pid_exists(child) else [], timeout=60)
+    psutil.wait_procs(
+        [psutil.Process(child)] if psutil.pid_exists(child) else [], timeout=PATIENCE_S
+    )
     assert not running(child)
 
 
@@ -189,12 +191,14 @@ def test_an_evaluation_that_is_ended_ends_its_program(codec, picture_folder, tmp
     pid = tmp_path / "pid"
     mine = codec("hang", "copy", str(pid))
     script = Script(*arguments(mine, picture_folder, tmp_path / "out", 1))
-    assert wait_for(lambda: pid.exists() and pid.read_text() != "", script, 60)
+    assert wait_for(lambda: pid.exists() and pid.read_text() != "", script)
     child = int(pid.read_text())
     assert running(child)
     script.send_signal(signal.SIGTERM)
     assert script.wait() == 128 + signal.SIGTERM
-    psutil.wait_procs([psutil.Process(child)] if psutil.pid_exists(child) else [], timeout=60)
+    psutil.wait_procs(
+        [psutil.Process(child)] if psutil.pid_exists(child) else [], timeout=PATIENCE_S
+    )
     assert not running(child)
 
 

@@ -17,7 +17,7 @@ from balle2017.interface.choice import measure_psnr
 from balle2017.model.files import save_model
 from balle2017.model.find import PRETRAINED, read_config
 from balle2017.model.network import Balle2017FactorizedPrior
-from helpers import PROGRAM, ROOT, make_picture, run_script
+from helpers import PATIENCE_S, PROGRAM, ROOT, make_picture, run_script
 from PIL import Image
 
 
@@ -75,7 +75,7 @@ print(tf.config.threading.get_intra_op_parallelism_threads())
 @pytest.mark.parametrize(("state", "threads"), [("fresh", 1), ("busy", 0), ("set", 2)])
 def test_the_threads_of_a_program_stay_as_it_set_them(state, threads):
     done = subprocess.run(
-        [sys.executable, "-c", LIBRARY, state], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", LIBRARY, state], capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{threads}\n"

@@ -7,7 +7,7 @@ import pytest
 from balle2017.coding.codec import Codec
 from balle2017.coding.tiles import split_axis, split_plane
 from balle2017.data.images import read_image
-from helpers import ROOT, make_picture
+from helpers import PATIENCE_S, ROOT, make_picture
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -73,7 +73,9 @@ def test_the_number_of_threads_changes_no_bit(small_model):
     outputs = []
     for threads in (1, 2, 3):
         command = [sys.executable, "-c", PROGRAM, ROOT / "scripts", ROOT / "tests", small_model]
-        done = subprocess.run([*command, str(threads)], capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            [*command, str(threads)], capture_output=True, text=True, timeout=PATIENCE_S
+        )
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
     assert len(outputs[0].split()) == 3

@@ -14,7 +14,7 @@ from balle2017.training.interruption import resume
 from balle2017.training.optimizer import PATIENCE, LossScale
 from balle2017.training.settings import TrainingSettings
 from balle2017.training.trainer import Trainer, initial_gain, learning_rate_at
-from helpers import ROOT, last_step, make_picture, run_script, timeless, wait_for
+from helpers import PATIENCE_S, ROOT, last_step, make_picture, run_script, timeless, wait_for
 from PIL import Image
 
 TINY = [
@@ -79,7 +79,7 @@ def test_kill_and_restart_end_in_the_same_bits(reference, tmp_path):
         list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     checkpoints = tmp_path / "checkpoints"
-    assert wait_for(lambda: last_step(checkpoints) > 0, process, 120)
+    assert wait_for(lambda: last_step(checkpoints) > 0, process)
     process.kill()
     process.wait()
     left = last_step(checkpoints)
@@ -192,7 +192,7 @@ def test_a_signal_checkpoints_and_exits_with_3(reference, tmp_path, number):
         if line.startswith("epoch 1/"):
             break
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 3
     assert f"interrupted: {number.name}; " in stderr
     step = int(re.search(r"checkpoint at step (\d+) of 20000", stderr).group(1))

@@ -8,7 +8,7 @@ import sys
 
 import psutil
 import pytest
-from helpers import last_step, timeless, wait_for
+from helpers import PATIENCE_S, last_step, timeless, wait_for
 from workflow_tools import TINY, trainings
 
 STEPS = 5
@@ -38,11 +38,11 @@ def test_snakemake_retries_and_the_model_is_the_same(fresh, sent):
     )
     checkpoints = fresh.folder / "work/train/tiny/0.0100-f4-s1"
     for target in (2 * STEPS, 8 * STEPS):
-        assert wait_for(lambda target=target: last_step(checkpoints) >= target, process, 180)
+        assert wait_for(lambda target=target: last_step(checkpoints) >= target, process)
         for one in trainings(fresh.folder):
             one.send_signal(sent)
-        psutil.wait_procs(trainings(fresh.folder), timeout=60)
-    output, _ = process.communicate(timeout=300)
+        psutil.wait_procs(trainings(fresh.folder), timeout=PATIENCE_S)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, output
     log = (fresh.folder / "logs/tiny/train_model/0.0100-f4-s1.log").read_text()
     step = int(re.search(r"resumed from step (\d+) ", log).group(1))

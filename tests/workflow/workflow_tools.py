@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import yaml
-from helpers import ROOT, make_picture
+from helpers import PATIENCE_S, ROOT, make_picture
 from PIL import Image
 
 TINY = {
@@ -57,7 +57,7 @@ class Workflow:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=1200,
+            timeout=PATIENCE_S,
         )
         output = done.stdout + done.stderr
         assert done.returncode == status, output
