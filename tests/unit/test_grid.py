@@ -28,11 +28,11 @@ def config(fine_tuning=None, **model):
     [
         (
             {"num_filters": {"default": 128, "0.0035": 64}},
-            r"model.num_filters is 64 for lambda 0.0035 and 128 for 0.013, whose .* the same",
+            r"num_filters is 64 for lambda 0.0035, .* 0.013 with 128; it must be the same",
         ),
         (
             {"num_latents": {"default": 96, "0.0483": 192}},
-            r"model.num_latents is 192 for lambda 0.0483 and 96 for .*, whose model it .* no more",
+            r"num_latents is 192 for lambda 0.0483, .* 0.013 with 96; it must be no more",
         ),
     ],
 )
@@ -76,7 +76,7 @@ def test_each_base_has_those_that_start_from_it():
         ({"default": 0.013, "0.0483": 0.5}, r"base_lambda is 0\.5; it must be one of lambdas"),
         (
             {"default": 0.013, "0.0130": 0.0483, "0.0483": 0.0483},
-            r"base_lambda is 0\.013 for lambda 0\.0035, but 0\.013 starts from 0\.0483 itself",
+            r"base_lambda is 0\.013 for lambda 0\.0035, but 0\.013 itself starts from 0\.0483",
         ),
         ({"0.0130": 0.013}, r"fine_tuning\.base_lambda has no value for lambda 0\.0035"),
     ],

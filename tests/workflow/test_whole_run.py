@@ -117,7 +117,11 @@ def test_snakemake_reports_with_captions_and_categories(finished):
     text = (finished.folder / "workflow.html").read_text(encoding="utf-8")
     for category in ("Curves", "Tables", "Training", "Pictures", "Report"):
         assert f'"{category}"' in text
-    for caption in ("means over the test images", "nearest in size", "thin as training sees"):
+    for caption in (
+        "means over the test images",
+        "the nearest file",
+        "Thin lines: training",
+    ):
         assert caption in text
     for name in ("rd_curve.svg", "training_curves.svg", "bd_rate.csv", "100.png"):
         assert name in text
