@@ -14,9 +14,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--model", type=Path, required=True, help="folder of a model, or of the run that trained it"
     )
-    parser.add_argument("--images", type=Path, required=True, help="folder of images")
-    parser.add_argument("--out", type=Path, required=True, help="output folder")
-    parser.add_argument("--testset", help="name of the test set (default: the folder's name)")
+    parser.add_evaluation()
     parser.add_argument(
         "--threads", type=cli.positive, default=2, metavar="N", help="tiles coded at the same time"
     )

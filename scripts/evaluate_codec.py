@@ -1,7 +1,6 @@
 """Evaluate a conventional codec on a folder of images, at several qualities."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from balle2017 import cli
 from balle2017.results.conventional import CODECS, get_codec
@@ -12,17 +11,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate; print the points of the rate-distortion curve."""
     parser = cli.Parser(__doc__)
     parser.add_argument("--codec", choices=CODECS, required=True, help="codec to measure")
-    parser.add_argument(
-        "--quality",
-        type=float,
-        nargs="+",
-        required=True,
-        metavar="Q",
-        help="qualities to measure; for JPEG 2000, bits per pixel",
-    )
-    parser.add_argument("--images", type=Path, required=True, help="folder of images")
-    parser.add_argument("--out", type=Path, required=True, help="output folder")
-    parser.add_argument("--testset", help="name of the test set (default: the folder's name)")
+    parser.add_quality("qualities to measure; for JPEG 2000, bits per pixel")
+    parser.add_evaluation()
     args = parser.parse_args(argv)
     codec = get_codec(args.codec, args.quality)
     points = [

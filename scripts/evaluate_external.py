@@ -4,7 +4,6 @@ import functools
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from balle2017 import cli
 from balle2017.results.evaluation import CodecPoint, encoder_at, point_text, run_evaluation
@@ -44,14 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         default=ExternalCodec.decoded_suffix,
         help="suffix of the decoded images",
     )
-    parser.add_argument(
-        "--quality",
-        type=float,
-        nargs="+",
-        required=True,
-        metavar="Q",
-        help="qualities to measure",
-    )
+    parser.add_quality("qualities to measure")
     parser.add_argument(
         "--time_limit_s",
         type=float,
@@ -59,9 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="SECONDS",
         help="end a program that runs longer, and fail",
     )
-    parser.add_argument("--images", type=Path, required=True, help="folder of images")
-    parser.add_argument("--out", type=Path, required=True, help="output folder")
-    parser.add_argument("--testset", help="name of the test set (default: the folder's name)")
+    parser.add_evaluation()
     args = parser.parse_args(argv)
     # When the evaluation is terminated, it ends the program that it waits for.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

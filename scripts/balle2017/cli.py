@@ -44,6 +44,16 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
 
+    def add_evaluation(self) -> None:
+        """Add the flags of every script that evaluates: what is measured, and where it goes."""
+        self.add_argument("--images", type=Path, required=True, help="folder of images")
+        self.add_argument("--out", type=Path, required=True, help="output folder")
+        self.add_argument("--testset", help="name of the test set (default: the folder's name)")
+
+    def add_quality(self, what: str) -> None:
+        """Add the flag of the points of a codec; `what` says what the numbers mean."""
+        self.add_argument("--quality", type=float, nargs="+", required=True, metavar="Q", help=what)
+
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with status 2."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
