@@ -192,7 +192,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     """Read a CSV file as a list of rows, every cell a string.
 
     Raises:
-        InputError: it is no such file.
+        InputError: it is not a table.
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:

@@ -228,7 +228,7 @@ def test_every_image_has_its_panel(tmp_path):
     text = (tmp_path / "rd_per_image.svg").read_text(encoding="utf-8")
     for label in (*names, "Ballé 2017, 8 filters", "JPEG 4:2:0"):
         assert text.count(f">{label}<") == 1
-    with pytest.raises(InputError, match="no table of images"):
+    with pytest.raises(InputError, match="not a table of images"):
         read_images(tmp_path / "ours" / "summary.json")
 
 
@@ -271,7 +271,7 @@ def test_training_curves_show_every_model(tmp_path):
     assert "0.0100-f8-s1" in text
     assert "0.1000-f8-s1" in text
     (tmp_path / "x.csv").write_text("a\n1\n")
-    with pytest.raises(InputError, match="no history of a training"):
+    with pytest.raises(InputError, match="not a history of a training"):
         read_histories([tmp_path / "x.csv"])
     (tmp_path / "x.csv").write_text(",".join(columns))
     with pytest.raises(InputError, match=r"x\.csv has no epoch"):
@@ -304,7 +304,7 @@ def test_images_of_another_evaluation_are_refused(tmp_path):
 @pytest.mark.parametrize("content", ["filters\nwide\n", "a,b\n1,2,3\n4,5,6,7\n", ""])
 def test_what_is_no_table_is_refused_in_one_line(tmp_path, content):
     (tmp_path / "x.csv").write_text(content)
-    with pytest.raises(InputError, match=r"x\.csv is no table of results: .+") as error:
+    with pytest.raises(InputError, match=r"x\.csv is not a table of results: .+") as error:
         read_rd(tmp_path / "x.csv")
     assert "\n" not in str(error.value)
 

@@ -145,15 +145,15 @@ BAD_INPUT = {
     ),
     "no results": ("aggregate", "{tmp}/none", "--out", "{tmp}/o", 2, "holds no evaluation"),
     "no table": ("plot", "--rd", "{tmp}/none.csv", "--out", "{tmp}/o", 2, "does not exist"),
-    "not a table": ("plot", "--rd", "{tmp}/text", "--out", "{tmp}/o", 2, "no table of results"),
+    "not a table": ("plot", "--rd", "{tmp}/text", "--out", "{tmp}/o", 2, "not a table of results"),
     "no picture": ("compress", "{tmp}/x.png", "--model", "{tmp}", "--out", "{tmp}/o", 2, "exist"),
     "a picture to compress to": (
         *("compress", "{pics}/0.png", "--model", "{tmp}", "--out", "{tmp}/o.jpg"),
-        *(2, "is no folder; the output must be one, or end in .b17"),
+        *(2, "is not a folder; the output must be one, or end in .b17"),
     ),
     "a folder to one file": (
         *("compress", "{pics}", "--model", "{tmp}", "--out", "{tmp}/o.b17"),
-        *(2, "is no folder; the output must be one"),
+        *(2, "is not a folder; the output must be one"),
     ),
     "no stream": ("decompress", "{tmp}", "--model", "{tmp}", "--out", "{tmp}/o", 2, "no .b17"),
     "unknown flag": ("extract", "--nonsense", 2, "see extract.py --help"),

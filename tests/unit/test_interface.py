@@ -255,10 +255,10 @@ def test_bad_arguments_are_one_line(models, picture_folder, tmp_path, capsys):
         capsys, "compress", picture, out, "--lambda_rd", 0.5
     )
     assert "does not exist" in refused(capsys, "compress", tmp_path / "none.png", out)
-    assert "is no folder; the output must be one" in refused(
+    assert "is not a folder; the output must be one" in refused(
         capsys, "compress", picture_folder, tmp_path / "out.png"
     )
-    assert "is no folder; the output must be one" in refused(
+    assert "is not a folder; the output must be one" in refused(
         capsys, "compress", picture, "/dev/null", "--overwrite"
     )
     assert "holds no .b17 file" in refused(capsys, "decompress", picture_folder, tmp_path)

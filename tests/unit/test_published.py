@@ -83,7 +83,7 @@ def test_the_figure_names_published_curves(published, tmp_path):
 
 def test_another_table_is_refused(tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="no table of published curves"):
+    with pytest.raises(InputError, match="not a table of published curves"):
         read_published(tmp_path / "x.csv")
     with pytest.raises(InputError, match=r"missing\.csv does not exist"):
         read_published(tmp_path / "missing.csv")
@@ -224,7 +224,7 @@ def test_a_curve_of_others_may_have_the_name_of_ours(published, tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.csv", "codec,bpp\nnew,1\n", "no table of published curves: it lacks psnr_rgb"),
+        ("x.csv", "codec,bpp\nnew,1\n", "not a table of published curves: it lacks psnr_rgb"),
         ("x.csv", "codec,bpp,psnr_rgb\n", "holds no point of a curve"),
         ("x.csv", "codec,bpp,psnr_rgb\nnew,0,30\n", "new has the bpp 0; it must be more than 0"),
         ("x.csv", "codec,bpp,psnr_rgb\nnew,,30\n", "new has the bpp nan; it must be more than 0"),

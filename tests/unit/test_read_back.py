@@ -113,21 +113,21 @@ def test_a_damaged_summary_is_named(tmp_path, data):
 def test_a_damaged_table_of_images_is_named(tmp_path, data):
     write_json(tmp_path / "summary.json", [{"testset": "t", "codec": "jpeg", "point": 1}])
     (tmp_path / "per_image.csv").write_bytes(data)
-    with pytest.raises(InputError, match=r"per_image\.csv is no table of images"):
+    with pytest.raises(InputError, match=r"per_image\.csv is not a table of images"):
         collect_images([tmp_path])
 
 
 @damaged
 def test_a_damaged_history_is_named(tmp_path, data):
     (tmp_path / "history.csv").write_bytes(data)
-    with pytest.raises(InputError, match=r"history\.csv is no history"):
+    with pytest.raises(InputError, match=r"history\.csv is not a history"):
         read_histories([tmp_path / "history.csv"])
 
 
 def test_text_in_place_of_numbers_is_named(tmp_path):
     path = tmp_path / "history.csv"
     path.write_text("step,loss,bpp,val_loss,val_bpp,val_psnr\n1,1,1,much,1,1\n")
-    with pytest.raises(InputError, match="val_loss has values that are no numbers"):
+    with pytest.raises(InputError, match="val_loss has values that are not numbers"):
         read_histories([path])
 
 

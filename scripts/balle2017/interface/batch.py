@@ -49,7 +49,7 @@ def plan_outputs(
     if len(inputs) == 1 and inputs[0].is_file() and out.suffix == suffix:
         pairs = [(files[0], out)]
     elif (out.exists() or out.suffix.lower() in _FILES) and not out.is_dir():
-        raise InputError(f"{out} is no folder; the output must be one, or end in {suffix}")
+        raise InputError(f"{out} is not a folder; the output must be one, or end in {suffix}")
     else:
         pairs = [(path, out / f"{path.stem}{suffix}") for path in files]
     origin: dict[Path, Path] = {}

@@ -122,7 +122,7 @@ def _read_summary(path: Path) -> list[dict[str, Any]]:
         if wrong is not None:
             raise ValueError(f"{wrong} has an invalid value")
     except (IsADirectoryError, ValueError) as error:
-        raise InputError(f"{path} is no summary of an evaluation: {error}") from None
+        raise InputError(f"{path} is not a summary of an evaluation: {error}") from None
     return rows
 
 

@@ -68,7 +68,7 @@ class CodecPoint:
             counted separately.
         estimate_bits: what `encode` returned beside the file -> the code length in bits
             that the coding tables give it; None where there are no such tables.
-        may_refuse_all: it is no error if the codec can hold none of the images.
+        may_refuse_all: True if the codec may hold none of the images.
     """
 
     identity: dict[str, Any]

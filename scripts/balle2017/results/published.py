@@ -84,7 +84,7 @@ def read_published(path: Path, source: str = "") -> pd.DataFrame:
 def _read_csv(path: Path) -> pd.DataFrame:
     table = read_frame(path, _COLUMNS, "table of published curves", comment="#")
     if not set(_QUALITIES) & set(table):
-        raise InputError(f"{path} is no table of published curves: it lacks {_QUALITIES[0]}")
+        raise InputError(f"{path} is not a table of published curves: it lacks {_QUALITIES[0]}")
     return table
 
 

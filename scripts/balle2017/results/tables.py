@@ -56,13 +56,13 @@ def read_frame(path: Path, columns: Iterable[str], what: str, **options: Any) ->
     except FileNotFoundError:
         raise InputError(f"table {path} does not exist") from None
     except (OSError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no {what}: {str(error).strip()}") from None
+        raise InputError(f"{path} is not a {what}: {str(error).strip()}") from None
     missing = [column for column in columns if column not in frame]
     if missing:
-        raise InputError(f"{path} is no {what}: it lacks {', '.join(missing)}")
+        raise InputError(f"{path} is not a {what}: it lacks {', '.join(missing)}")
     for column in columns:
         if len(frame) and column not in TEXT and not pd.api.types.is_numeric_dtype(frame[column]):
-            raise InputError(f"{path} is no {what}: {column} has values that are no numbers")
+            raise InputError(f"{path} is not a {what}: {column} has values that are not numbers")
     return frame
 
 

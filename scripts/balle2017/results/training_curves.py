@@ -21,7 +21,7 @@ def read_histories(paths: list[Path]) -> dict[str, pd.DataFrame]:
     """Return every model's history.csv under the name of its folder.
 
     Raises:
-        InputError: a file is no history of a training.
+        InputError: a file is not a history of a training.
     """
     histories = {}
     for path in paths:
