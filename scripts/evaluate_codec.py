@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from balle2017 import cli
+from balle2017.names import quality_text
 from balle2017.results.conventional import CODECS, get_codec
 from balle2017.results.evaluation import CodecPoint, encoder_at, point_text, run_evaluation
 
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             decode=codec.decode,
             suffix=codec.suffix,
             out=args.out,
-            folder=f"{quality:g}",
+            folder=quality_text(quality),
         )
         for quality in args.quality
     ]

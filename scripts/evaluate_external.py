@@ -6,12 +6,12 @@ import sys
 from collections.abc import Sequence
 
 from balle2017 import cli
+from balle2017.names import quality_text
 from balle2017.results.evaluation import CodecPoint, encoder_at, point_text, run_evaluation
 from balle2017.results.external import (
     DECODED_SUFFIXES,
     ExternalCodec,
     command_words,
-    quality_text,
 )
 
 

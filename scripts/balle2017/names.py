@@ -26,6 +26,15 @@ def lambda_name(value: float) -> str:
     return f"{whole}.{decimals.rstrip('0').ljust(4, '0')}"
 
 
+def quality_text(quality: float) -> str:
+    """Return a quality as commands and folders have it: no exponent, nothing rounded, 30 for 30.0.
+
+    Numbers that are not finite keep their name.
+    """
+    text = f"{Decimal(repr(float(quality))):f}"
+    return text.removesuffix(".0")
+
+
 class ModelName(NamedTuple):
     """The parts of a model's name, as the workflow's wildcards have them."""
 

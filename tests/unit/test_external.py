@@ -238,6 +238,39 @@ def test_a_codec_that_does_not_work_is_an_error(codec, picture_folder, tmp_path,
     assert not (out / "summary.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--quality", "nan"), "the qualities of mine must be finite numbers"),
+        (("--quality", "inf"), "the qualities of mine must be finite numbers"),
+        (("--time_limit_s", "nan"), "time_limit_s of mine must be more than 0 and finite"),
+        (("--time_limit_s", "0"), "time_limit_s of mine must be more than 0 and finite"),
+        (("--codec", "balle2017"), "balle2017 is a name of trained models; choose another"),
+        (("--codec", "balle2017_adaptive-f8-s1"), "is a name of trained models; choose another"),
+    ],
+)
+def test_flags_that_cannot_be_meant_are_refused(codec, picture_folder, tmp_path, flags, message):
+    out = tmp_path / "out"
+    done = run_script(*arguments(codec("copy"), picture_folder, out, 1), *flags)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_ctrl_c_while_a_program_ends_is_ctrl_c(codec, monkeypatch):
+    """Python waits for the program a little before it raises the exception."""
+
+    def wait_and_interrupt(process, timeout=None):
+        monkeypatch.undo()
+        process.wait()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess.Popen, "wait", wait_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        codec("copy").encode(make_picture(1), 1)
+
+
 PART = {
     "encode": "cp {input} {output} {quality}",
     "decode": ["cp", "{input}", "{output}"],
@@ -296,6 +329,7 @@ def checked(name="mine", here=True, **changes):
         ({"time_limit_s": 0}, "time_limit_s is 0; it must be more than 0"),
         ({"name": "jpeg"}, "evaluation.external.jpeg has the name of a built-in codec"),
         ({"name": "balle2017_adaptive"}, "has the name of a built-in codec"),
+        ({"name": "balle2017"}, "has the name of a built-in codec"),
         ({"name": "../x"}, "it must be a map whose names have small letters, digits and"),
         (
             {"encode": "no-such-program {input} {output} {quality}"},
@@ -341,6 +375,9 @@ def test_files_that_a_command_names_are_found(tmp_path, monkeypatch):
     encode = "cp script.sh --config=intra.cfg -c b{x}.cfg none.cfg script.sh {input} {output}"
     codec = ExternalCodec("mine", encode.split(), ["cp", "{input}", "{output}"], ".x")
     assert codec.files() == ["script.sh", "intra.cfg"]
+    # A word that is too long to be the name of a file.
+    codec = ExternalCodec("mine", ["sh", "-c", "x" * 5000], ["cp", "script.sh"], ".x")
+    assert codec.files() == ["script.sh"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """External codecs: one command line that encodes, one that decodes."""
 
 import contextlib
+import math
 import os
 import re
 import shlex
@@ -19,6 +20,7 @@ from balle2017.data.images import decode_image
 from balle2017.data.reasons import BadImageError
 from balle2017.errors import CodecLimitError, InputError, WorkError
 from balle2017.files import printable
+from balle2017.names import ADAPTIVE_CODEC, MODEL_CODEC, quality_text
 
 #: Placeholders for a file or a number in a command.
 INPUT, OUTPUT, QUALITY = "{input}", "{output}", "{quality}"
@@ -51,11 +53,6 @@ def command_words(command: str | Sequence[str]) -> list[str]:
     return words
 
 
-def quality_text(quality: float) -> str:
-    """Return a quality as a command line has it: no exponent, nothing rounded, 30 for 30.0."""
-    return np.format_float_positional(quality, trim="-")
-
-
 @dataclass(frozen=True)
 class ExternalCodec:
     """A program that encodes and one that decodes. They are started without a shell.
@@ -81,11 +78,18 @@ class ExternalCodec:
     time_limit_s: float = 3600
 
     def check(self, qualities: Sequence[float]) -> None:
-        """Check that the commands have the placeholders that they need, and no unknown ones.
+        """Check the name, the numbers, and that the commands have the placeholders they need.
 
         Raises:
-            InputError: one is missing or unknown.
+            InputError: the name is that of trained models, a number is not finite, a placeholder
+                is missing or unknown.
         """
+        if self.name.partition("-")[0] in (MODEL_CODEC, ADAPTIVE_CODEC):
+            raise InputError(f"{self.name} is a name of trained models; choose another")
+        if not all(map(math.isfinite, qualities)):
+            raise InputError(f"the qualities of {self.name} must be finite numbers")
+        if not 0 < self.time_limit_s < math.inf:
+            raise InputError(f"time_limit_s of {self.name} must be more than 0 and finite")
         for what, words in self._commands():
             needed = set() if what == "version" else {INPUT, OUTPUT}
             allowed = needed | ({QUALITY} if needed else set())
@@ -122,7 +126,8 @@ class ExternalCodec:
         words = [word for _, command in self._commands() for word in command]
         parts = [part for word in words for part in (word, word.partition("=")[2])]
         # As inputs of rules, names with braces would be wildcards.
-        there = (part for part in parts if part and "{" not in part and Path(part).is_file())
+        # Not of pathlib, which raises an error for what is too long to be a name.
+        there = (part for part in parts if "{" not in part and os.path.isfile(part))
         return list(dict.fromkeys(there))
 
     def describe(self) -> str:
@@ -253,7 +258,9 @@ def _run(words: Sequence[str], folder: Path, time_limit_s: float) -> tuple[int, 
         status = process.wait(time_limit_s)
     except BaseException as error:
         # Also if this evaluation is ended: a program in a session of its own would go on.
-        os.killpg(process.pid, signal.SIGKILL)
+        # Python waits a little before it passes Ctrl-C on, and the program may have ended then.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if isinstance(error, subprocess.TimeoutExpired):
             raise WorkError(
