@@ -20,6 +20,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from balle2017.results.tables import curves
 
     rd = read_rd(args.rd)
+    # Without any curve to export there is an empty folder.
+    args.out.mkdir(parents=True, exist_ok=True)
     several = rd["testset"].nunique() > 1
     for testset, name, curve in curves(rd):
         if curve[["bpp", "psnr_rgb"]].isna().any(axis=1).all():

@@ -230,6 +230,13 @@ def test_a_curve_of_others_may_have_the_name_of_ours(published, tmp_path, name):
         ("x.csv", "codec,bpp,psnr_rgb\nnew,,30\n", "new has the bpp nan; it must be more than 0"),
         ("x.csv", "codec,bpp,psnr_rgb\nnew,1,much\n", "new has the psnr_rgb much; it must be"),
         ("x.csv", "codec,bpp,ms_ssim_rgb\nnew,1,13\n", "from 0 to 1, and not in dB"),
+        ("x.csv", "codec,bpp,psnr_rgb,drawn\nnew,1,30,yes\n", "new has drawn yes; it must be 0"),
+        ("x.csv", "codec,bpp,psnr_rgb\n ,1,30\n", "a curve without a name in the column codec"),
+        (
+            "x.csv",
+            "codec,label,bpp,psnr_rgb\na,X,1,30\nb,X,2,33\n",
+            "the curves a (me) and b (me) have the same label, X, me; change one",
+        ),
         ("x.json", "[]", "holds no results as CompressAI writes them"),
         ("x.json", "{", "holds no results as CompressAI writes them"),
         ("x.json", '{"results": {"bpp": [1]}}', "it lacks bpp, or psnr-rgb and ms-ssim-rgb"),
@@ -244,6 +251,23 @@ def test_a_file_that_cannot_be_meant_is_one_sentence(tmp_path, name, content, me
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_json_without_a_name_is_called_like_its_file(tmp_path):
+    (tmp_path / "x.json").write_text('{"name": null, "bpp": [1], "psnr-rgb": [30]}')
+    assert read_published(tmp_path / "x.json")["curve"].tolist() == ["x"]
+
+
+def test_what_is_measured_may_not_be_called_like_what_was_published(published):
+    """The report could not tell them apart."""
+    external = {"evaluation": {"curves": None, "external": {"bpg444": {}}}}
+    table = ROOT / "workflow/resources/published_kodak.csv"
+    with pytest.raises(InputError, match=r"evaluation\.external\.bpg444 has the name of a publ"):
+        curve_files({"test_images": "kodak"} | external, str(table))
+    assert curve_files({"test_images": "builtin"} | external, str(table)) == []
+    rd = points(published, "bpg444", "bpg444").assign(n_images=24)
+    with pytest.raises(InputError, match="bpg444 is measured here and published"):
+        bd_against_published(rd, published)
 
 
 def test_a_measure_may_be_missing(published, tmp_path):
@@ -271,7 +295,7 @@ def test_two_curves_of_one_name_need_two_sources(theirs, tmp_path):
 
 
 def config(test_images, curves):
-    return {"test_images": test_images, "evaluation": {"curves": curves}}
+    return {"test_images": test_images, "evaluation": {"curves": curves, "external": {}}}
 
 
 def test_the_published_curves_are_there_on_kodak_alone(theirs):
@@ -331,6 +355,14 @@ def exported(published, tmp_path):
     done = run_script("export_curves", "--rd", tmp_path / "rd.csv", "--out", tmp_path / "exported")
     assert (done.returncode, done.stderr) == (0, "")
     return tmp_path / "exported", rd
+
+
+def test_without_a_curve_to_export_the_folder_is_empty(published, tmp_path):
+    rd = points(published, "jpeg420", "jpeg").assign(psnr_rgb=np.nan, encoder="an encoder")
+    write_frame(tmp_path / "rd.csv", rd)
+    done = run_script("export_curves", "--rd", tmp_path / "rd.csv", "--out", tmp_path / "exported")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list((tmp_path / "exported").iterdir()) == []
 
 
 def test_our_curves_have_the_form_of_compressai(exported, tmp_path):

@@ -1,5 +1,6 @@
 """The published curves that an experiment is compared with, see `evaluation.curves`."""
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ def curve_files(config: Mapping[str, Any], published: str) -> list[tuple[str, st
         published: path of the table for Kodak.
 
     Raises:
-        InputError: a file that does not exist, or has no source.
+        InputError: a file that does not exist, or has no source; an external codec has the name
+            of a curve.
     """
     on_kodak = config["test_images"] == _KODAK
     entries = config["evaluation"]["curves"]
@@ -47,4 +49,15 @@ def curve_files(config: Mapping[str, Any], published: str) -> list[tuple[str, st
         files.append((file, source))
     if len({file for file, _ in files}) < len(files):
         raise InputError("config: evaluation.curves has a file twice; remove one")
+    external = config["evaluation"]["external"]
+    if external and (published, "") in files:
+        with open(published, newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(line for line in file if not line.startswith("#"))
+            taken = {row["codec"] for row in rows}
+        for name in external:
+            if name in taken:
+                raise InputError(
+                    f"config: evaluation.external.{name} has the name of a published curve; "
+                    "choose another"
+                )
     return files

@@ -32,10 +32,12 @@ CALIBRATION_COLUMNS = [
     "largest_difference_db",
 ]
 
-
 #: What a table of curves must have, beside one of `_QUALITIES`.
 _COLUMNS = ["codec", "bpp"]
 _QUALITIES = ["psnr_rgb", "ms_ssim_rgb"]
+#: What CompressAI calls our measures.
+_COMPRESSAI_QUALITIES = {"psnr_rgb": "psnr-rgb", "ms_ssim_rgb": "ms-ssim-rgb"}
+_COMPRESSAI_TIMES = {"encode_s": "encoding_time", "decode_s": "decoding_time"}
 
 
 def read_published(path: Path, source: str = "") -> pd.DataFrame:
@@ -67,14 +69,21 @@ def read_published(path: Path, source: str = "") -> pd.DataFrame:
             codec, value = table.loc[wrong.idxmax(), ["codec", column]]
             raise InputError(f"{path}: {codec} has the {column} {value}; it must be {allowed}")
         table[column] = numbers.astype(float)
-    names, drawn = table["codec"], table["drawn"].isna() | (table["drawn"] != 0)
+    names, drawn = table["codec"], pd.to_numeric(table["drawn"], errors="coerce")
+    if (wrong := drawn.isna() & table["drawn"].notna()).any():
+        raise InputError(
+            f"{path}: {names[wrong.idxmax()]} has drawn {table['drawn'][wrong.idxmax()]}; it must "
+            "be 0, for a curve that is not in the figure, or 1"
+        )
+    if (names.str.strip() == "").any():
+        raise InputError(f"{path} has a curve without a name in the column codec")
     labels = table["label"].where(table["label"].fillna("") != "", names)
     return pd.DataFrame(
         {
             "curve": names + f" ({source})" if source else names,
             "label": labels + f", {source}" if source else labels,
             "source": source or table["source"].fillna(""),
-            "drawn": drawn,
+            "drawn": drawn != 0,
             **{column: table[column] for column in ("bpp", *_QUALITIES)},
             "ms_ssim_rgb_db": table["ms_ssim_rgb"].map(ms_ssim_db).astype(float),
         }
@@ -100,23 +109,19 @@ def _read_json(path: Path) -> pd.DataFrame:
         }
         if "bpp" not in columns or len(columns) < 2:
             raise ValueError("it lacks bpp, or psnr-rgb and ms-ssim-rgb")
-        return pd.DataFrame({"codec": str(content.get("name", path.stem)), **columns})
+        return pd.DataFrame({"codec": str(content.get("name") or path.stem), **columns})
     except FileNotFoundError:
         raise InputError(f"file {path} does not exist") from None
     except (AttributeError, OSError, TypeError, ValueError) as error:
         raise InputError(f"{path} holds no results as CompressAI writes them: {error}") from None
 
 
-#: What CompressAI calls our measures.
-_COMPRESSAI_QUALITIES = {"psnr_rgb": "psnr-rgb", "ms_ssim_rgb": "ms-ssim-rgb"}
-_COMPRESSAI_TIMES = {"encode_s": "encoding_time", "decode_s": "decoding_time"}
-
-
 def collect_published(files: Sequence[tuple[Path, str]]) -> pd.DataFrame:
     """Return published.csv: the curves of several files with their sources.
 
     Raises:
-        InputError: see `read_published`; or two files have a curve of one name.
+        InputError: see `read_published`; or two files have a curve of one name, or two curves
+            have one label.
     """
     tables: list[pd.DataFrame] = []
     for path, source in files:
@@ -128,7 +133,14 @@ def collect_published(files: Sequence[tuple[Path, str]]) -> pd.DataFrame:
                 "different sources"
             )
         tables.append(table)
-    table = pd.concat(tables, ignore_index=True).rename(columns={"curve": "codec"})
+    table = pd.concat(tables, ignore_index=True)
+    for label, names in table.groupby("label", sort=False)["curve"]:
+        if names.nunique() > 1:
+            raise InputError(
+                f"the curves {' and '.join(names.unique()[:2])} have the same label, {label}; "
+                "change one of them"
+            )
+    table = table.rename(columns={"curve": "codec"})
     return table.assign(drawn=table["drawn"].astype(int)).drop(columns="ms_ssim_rgb_db")
 
 
@@ -187,7 +199,13 @@ def calibrate(rd: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 
 
 def bd_against_published(rd: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Return bd_rate_published.csv: each of our curves against each published one."""
+    """Return bd_rate_published.csv: each of our curves against each published one.
+
+    Raises:
+        InputError: a measured curve and a published one have the same name.
+    """
+    if both := sorted({name for _, name, _ in curves(rd)} & set(published["curve"])):
+        raise InputError(f"{both[0]} is measured here and published; give one of them another name")
     rows = [
         {"testset": testset, "codec": name, "anchor": anchor_name, "metric": metric}
         | bd_delta(curve, anchor, metric)
