@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="run.json files")
     parser.add_argument("--published", type=Path, help="table of published curves")
+    parser.add_argument("--testset", help="test set to show, where the tables have several")
     parser.add_argument("--config", default="{}", help="configuration, as JSON")
     parser.add_argument("--template", type=Path, required=True, help="Jinja template")
     args = parser.parse_args(argv)
@@ -38,17 +39,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     from balle2017.results import report
     from balle2017.results.aggregation import read_bd, read_rd
     from balle2017.results.comparison import compare
+    from balle2017.results.plotting import choose_testset
     from balle2017.results.published import read_calibration, read_published
     from balle2017.results.seeds import bd_seeds, seed_table
 
-    rd = read_rd(args.results / "rd.csv")
-    bd = read_bd(args.results / "bd_rate.csv")
-    bd_images = read_bd(args.results / "bd_rate_per_image.csv")
-    published = calibration = None
+    rd = choose_testset(read_rd(args.results / "rd.csv"), args.testset)
+
+    def of_testset(table: pd.DataFrame) -> pd.DataFrame:
+        return table[table["testset"] == rd["testset"].iloc[0]]
+
+    bd = of_testset(read_bd(args.results / "bd_rate.csv"))
+    bd_images = of_testset(read_bd(args.results / "bd_rate_per_image.csv"))
+    published = None
     if args.published is not None:
         published = read_published(args.published)
-        calibration = read_calibration(args.results / "calibration.csv")
-        bd = pd.concat([bd, read_bd(args.results / "bd_rate_published.csv")])
+        calibration = of_testset(read_calibration(args.results / "calibration.csv"))
+        bd = pd.concat([bd, of_testset(read_bd(args.results / "bd_rate_published.csv"))])
     runs = {path.parent.name: read_map(path, "record of a training", {}) for path in args.runs}
     labels = report.anchor_labels(bd, published)
     seeds, bd_of_seeds = seed_table(rd), bd_seeds(bd)
@@ -67,7 +73,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     if published is not None:
         tables["Against other codecs (Bjøntegaard deltas)"][1].append("bd_rate_published.csv")
-    if calibration is not None:
         tables["Our measurements against published ones"] = (
             report.calibration_table(calibration, labels),
             ["calibration.csv"],

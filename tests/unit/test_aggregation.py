@@ -144,6 +144,9 @@ def test_a_folder_without_evaluation_is_named(tmp_path):
     write_json(tmp_path / "summary.json", [{"x": 1}])
     with pytest.raises(InputError, match="lacks bpp, codec"):
         collect([tmp_path])
+    write_json(tmp_path / "summary.json", [])
+    with pytest.raises(InputError, match="have no point"):
+        collect([tmp_path])
 
 
 def test_the_figure_is_the_same_every_time(tmp_path):

@@ -6,6 +6,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from helpers import run_script
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
@@ -133,3 +134,27 @@ def test_tables_are_rounded_and_lead_to_the_files(page):
     links = page.find_elements(By.CSS_SELECTOR, ".files a")
     assert {"rd.csv", "bd_rate.csv"} <= {link.text for link in links}
     assert all((page.report.parent / link.text).is_file() for link in links)
+
+
+def test_a_report_shows_one_test_set(finished, monkeypatch):
+    """As of results that scripts/aggregate.py collected from several."""
+    monkeypatch.chdir(finished.folder)
+    results = finished.folder / "results" / "tiny"
+    (model, *_) = sorted(results.glob("photographs/0*"))
+    command = ["report", "--results", results, "--images", finished.folder / "input/photographs"]
+    command += ["--evaluation", model, "--runs", *sorted(results.glob("models/*/run.json"))]
+    command += ["--template", "workflow/report/report.html.j2"]
+    assert run_script(*command).returncode == 0
+    alone = (results / "report.html").read_text(encoding="utf-8")
+    for name in ("rd.csv", "bd_rate.csv", "bd_rate_per_image.csv"):
+        table = pd.read_csv(results / name, float_precision="round_trip")
+        both = pd.concat([table, table.assign(testset="other")])
+        both.to_csv(results / name, index=False)
+    done = run_script(*command)
+    assert done.returncode == 2
+    assert "choose a test set with --testset: other, photographs" in done.stderr
+    assert run_script(*command, "--testset", "photographs").returncode == 0
+    again = (results / "report.html").read_text(encoding="utf-8")
+    # The parts of the chart have new names each time.
+    shown = [re.sub(r"(view|param|data)[-_][0-9a-f]+", "", text) for text in (alone, again)]
+    assert shown[0] == shown[1]

@@ -61,6 +61,9 @@ BD_COLUMNS = [
     "reason",
 ]
 
+#: What every row of a summary.json has.
+_NEEDED = {"testset", "codec", "point", "bpp", "psnr_rgb"}
+
 #: Quality columns for which Bjøntegaard deltas are computed.
 BD_METRICS = ("psnr_rgb", "ms_ssim_rgb_db")
 
@@ -114,8 +117,7 @@ def _read_summary(path: Path) -> list[dict[str, Any]]:
         rows = read_json(path)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ValueError("it must hold a list of maps")
-        needed = {"testset", "codec", "point", "bpp", "psnr_rgb"}
-        missing = sorted({name for row in rows for name in needed - set(row)})
+        missing = sorted({name for row in rows for name in _NEEDED - set(row)})
         if missing:
             raise ValueError(f"it lacks {', '.join(missing)}")
         wrong = next((name for row in rows for name in _wrong_columns(row)), None)
@@ -138,11 +140,9 @@ def collect(folders: list[Path]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for path in find_summaries(folders):
         rows += _read_summary(path)
-    frame = pd.DataFrame(rows)
-    missing = {"testset", "codec", "point", "bpp", "psnr_rgb"} - set(frame.columns)
-    if missing:
-        raise InputError(f"the evaluations lack {', '.join(sorted(missing))}")
-    frame = frame.reindex(columns=RD_COLUMNS)
+    if not rows:
+        raise InputError(f"the evaluations in {', '.join(map(str, folders))} have no point")
+    frame = pd.DataFrame(rows).reindex(columns=RD_COLUMNS)
     for column in ("filters", "seed", "n_images"):
         frame[column] = frame[column].astype("Int64")
     # A column without any value would have no dtype of its own.
@@ -255,7 +255,7 @@ def summary_text(rd: pd.DataFrame, bd: pd.DataFrame) -> str:
     lines = []
     varied = [column for column in ("filters", "seed") if rd[column].nunique() > 1]
     for testset, frame in rd.groupby("testset", sort=True):
-        lines.append(f"{testset}, means over {count_text(frame)} images, rate from file sizes")
+        lines.append(f"{testset}, means over {count_text(frame)}, rate from file sizes")
         heads = "".join(f"{column:>9}" for column in varied)
         width = max(15, *(len(name) + 1 for name in frame["codec"]))
         head = f"  {'codec':<{width}}{'point':>8}{heads}"

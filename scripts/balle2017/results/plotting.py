@@ -172,7 +172,7 @@ def _draw_rd(
             axis.grid(alpha=0.3)
         add_legend(figure, *axes.flat[0].get_legend_handles_labels())
         if look.title:
-            figure.suptitle(f"{rd['testset'].iloc[0]}: mean of {count_text(rd)} images")
+            figure.suptitle(f"{rd['testset'].iloc[0]}: mean of {count_text(rd)}")
     return figure
 
 

@@ -66,7 +66,7 @@ def summary_sentences(
     for (testset, models), rows in ours.groupby(["testset", "models"]):
         codecs = rows["codec"].unique()
         seeds = len(codecs)
-        name = curve_label(models, seeds) if seeds > 1 else curve_label(codecs[0])
+        name = _in_text(curve_label(models, seeds) if seeds > 1 else curve_label(codecs[0]))
         where = _images_text(rd[(rd["testset"] == testset) & names.isin(codecs)])
         known = rows.groupby("anchor").filter(lambda frame: frame["bd_rate_percent"].notna().all())
         means = known.groupby("anchor")["bd_rate_percent"].mean().sort_values()
@@ -86,21 +86,26 @@ def summary_sentences(
             else:
                 sentences.append(f"{where} {at}, {name} needs {'; '.join(amounts)}.")
         sentences += [
-            f"{where}, {curve_label(row.codec)} cannot be compared with {labels[row.anchor]}: "
-            f"{row.reason}."
+            f"{where}, {_in_text(curve_label(row.codec))} cannot be compared with "
+            f"{labels[row.anchor]}: {row.reason}."
             for row in rows[rows["bd_rate_percent"].isna()].itertuples()
         ]
     sentences += [
-        f"On {testset}, {curve_label(codec)} {text}; per_image.csv says why."
+        f"On {testset}, {_in_text(curve_label(codec))} {text}; per_image.csv says why."
         for testset, codec, text in lacking_texts(rd)
     ]
     return sentences
 
 
+def _in_text(label: str) -> str:
+    """Return the label of a curve with its properties in brackets, to stand in a sentence."""
+    name, _, properties = label.partition(", ")
+    return f"{name} ({properties})" if properties else name
+
+
 def _images_text(rows: pd.DataFrame) -> str:
     """Return on how many images of which test set the rows of a curve are."""
-    count = count_text(rows)
-    return f"On {count} image{'' if count == '1' else 's'} ({rows['testset'].iloc[0]})"
+    return f"On {count_text(rows)} ({rows['testset'].iloc[0]})"
 
 
 def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
@@ -117,11 +122,13 @@ def chart_html(rd: pd.DataFrame, published: pd.DataFrame | None) -> str:
     dashes = {label: [1, 0] for label in drawn}
     if published is not None:
         table = pd.concat([table, published.assign(curve=published["label"], published=True)])
-        others = published.drop_duplicates("label").sort_values("drawn", ascending=False)
-        for index, (label, shown) in enumerate(zip(others["label"], others["drawn"], strict=True)):
+        others = published.drop_duplicates("label")
+        others = others.sort_values("drawn", ascending=False, kind="stable")
+        in_figure = zip(others["label"], others["drawn"], strict=True)
+        for index, (label, is_drawn) in enumerate(in_figure):
             dashes[label] = _DASHES[index % len(_DASHES)]
             grey = _GREYS[index // len(_DASHES) % len(_GREYS)]
-            colours[label] = grey if shown else _LIGHT_GREY
+            colours[label] = grey if is_drawn else _LIGHT_GREY
     shown = ["curve", "published", "point", "bpp", "psnr_rgb", "ms_ssim_rgb", "ms_ssim_rgb_db"]
     # Altair knows nothing of pandas' NA.
     table = table[shown].astype(object).where(table[shown].notna(), None)
@@ -245,7 +252,6 @@ def _numbers(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]]) -> pd.
 def points_table(rd: pd.DataFrame) -> pd.DataFrame:
     """Return the report's view of rd.csv: a row for each point of each curve."""
     columns = {
-        "testset": ("test set", "{}"),
         "label": ("codec", "{}"),
         "point": ("lambda or quality", "{:g}"),
         "bpp": ("bits per pixel", "{:.3f}"),
@@ -254,8 +260,6 @@ def points_table(rd: pd.DataFrame) -> pd.DataFrame:
         "encode_s": ("encode (s)", "{:.3f}"),
         "decode_s": ("decode (s)", "{:.3f}"),
     }
-    if rd["testset"].nunique() == 1:
-        del columns["testset"]
     return _numbers(rd.assign(label=curve_names(rd).map(curve_label)), columns)
 
 
@@ -267,21 +271,20 @@ def deltas_table(bd: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
         labels: what anchors are called.
     """
     ours = bd[bd["codec"].map(is_model).astype(bool) & ~bd["anchor"].map(is_model).astype(bool)]
+    if ours.empty:
+        return pd.DataFrame()
     values = ["bd_rate_percent", "bd_quality_db"]
-    wide = ours.pivot(index=["testset", "codec", "anchor"], columns="metric", values=values)
+    wide = ours.pivot(index=["codec", "anchor"], columns="metric", values=values)
     wide.columns = [f"{value}_{metric}" for value, metric in wide.columns]
-    wide = wide.reset_index().sort_values(["testset", "codec", "bd_rate_percent_psnr_rgb"])
+    wide = wide.reset_index().sort_values(["codec", "bd_rate_percent_psnr_rgb"])
     named = wide.assign(codec=wide["codec"].map(curve_label), anchor=wide["anchor"].map(labels))
     columns = {
-        "testset": ("test set", "{}"),
         "codec": ("curve", "{}"),
         "anchor": ("compared with", "{}"),
         "bd_rate_percent_psnr_rgb": ("rate at equal PSNR", "{:+.1f} %"),
         "bd_rate_percent_ms_ssim_rgb_db": ("rate at equal MS-SSIM", "{:+.1f} %"),
         "bd_quality_db_psnr_rgb": ("PSNR at equal rate", "{:+.2f} dB"),
     }
-    if bd["testset"].nunique() == 1:
-        del columns["testset"]
     return _numbers(named, columns)
 
 

@@ -131,10 +131,11 @@ def curves(rd: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
 
 
 def count_text(rd: pd.DataFrame) -> str:
-    """Return how many images the means of a table are over: "24", or "22 to 24"."""
+    """Return how many images the means of a table are over: "24 images", or "22 to 24 images"."""
     counts = rd.loc[rd["n_images"].fillna(0) > 0, "n_images"]
     low, high = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)
-    return f"{high}" if low == high else f"{low} to {high}"
+    count = f"{high}" if low == high else f"{low} to {high}"
+    return f"{count} image{'' if count == '1' else 's'}"
 
 
 def lacking(table: pd.DataFrame) -> pd.Series:

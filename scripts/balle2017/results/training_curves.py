@@ -77,5 +77,7 @@ def plot_training(histories: dict[str, pd.DataFrame], out: Path) -> None:
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
     add_legend(figure, *axes[0].get_legend_handles_labels())
-    figure.suptitle("Thick: validation, rounded latents. Thin: training, quantized as in training.")
+    figure.suptitle(
+        "Thick: validation, rounded latents. Thin: training patches, quantized for training."
+    )
     save_figure(figure, out / "training_curves")
