@@ -1,6 +1,7 @@
 """Where images come from, and the records that stand for them."""
 
 import os
+from pathlib import Path
 
 import pytest
 from balle2017.errors import InputError
@@ -163,6 +164,34 @@ def test_a_test_set_may_not_be_called_like_a_result(
     ) as error:
         sources.test_set(DEFAULTS | {"test_images": str(path)}, recorder, {})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["kodak", "test_images"])
+def test_links_to_results_are_refused(tmp_path, recorder, picture_folder, monkeypatch, key):
+    """Their changes would go unnoticed, because a run must not read its own output."""
+    monkeypatch.chdir(tmp_path)
+    made = tmp_path / "results" / "kodak"
+    made.parent.mkdir()
+    picture_folder.rename(made)
+    (tmp_path / "mine").mkdir()
+    suite = {path.name: sha256_file(path) for path in made.iterdir()}
+    for name in suite:
+        (tmp_path / "mine" / name).symlink_to(made / name)
+    folder = "mine"
+    config = DEFAULTS | {"test_images": "kodak" if key == "kodak" else folder, key: folder}
+    with pytest.raises(InputError, match=f"config: {key}: mine/0.png is a link to .*; copy"):
+        sources.test_set(config, recorder, suite)
+    # The folder itself may be there.
+    config = DEFAULTS | {"test_images": "kodak", "kodak": "results/kodak"}
+    assert sources.test_set(config, recorder, suite).folder == "results/kodak"
+    # And links to other places are images like any others.
+    for name in suite:
+        (made / name).rename(tmp_path / name)
+        (tmp_path / "mine" / name).unlink()
+        (tmp_path / "mine" / name).symlink_to(tmp_path / name)
+    config = DEFAULTS | {"test_images": "kodak", "kodak": folder}
+    before = sources.read_record(Path(sources.test_set(config, recorder, suite).record))
+    assert sorted(before.values()) == sorted(suite.values())
 
 
 def test_the_kodak_folder_is_hashed_once(tmp_path, recorder, hashed, picture_folder):

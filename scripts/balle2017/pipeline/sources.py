@@ -92,7 +92,9 @@ def test_set(config: Mapping[str, Any], recorder: Recorder, suite: Mapping[str, 
         # A missing folder has no record; check_folder reports it.
         record = recorder.record([path]) if path.exists() else ""
         if recorder.writes:
-            check_folder(path, suite, lambda file: read_record(Path(record))[str(file)])
+            _refuse_links_to_results(path, "kodak")
+            digests = read_record(Path(record)) if record else {}
+            check_folder(path, suite, lambda file: digests[str(file)])
         return TestSet(choice, str(path), record)
     packed = path.is_file()
     name = file_name(path.name.split(".")[0] if packed else path.resolve().name)
@@ -106,6 +108,7 @@ def test_set(config: Mapping[str, Any], recorder: Recorder, suite: Mapping[str, 
         folder = f"{TESTSETS}/{name}-{sha256_json(str(path))[:8]}"
         return TestSet(name, folder, f"{folder}.sha256", str(path), recorder.record([path]))
     if recorder.writes:
+        _refuse_links_to_results(path, "test_images")
         try:
             list_test_images(path, OUTPUT_FOLDERS)
         except InputError as error:
@@ -113,6 +116,27 @@ def test_set(config: Mapping[str, Any], recorder: Recorder, suite: Mapping[str, 
                 f"config: test_images: {error}; give a folder, an archive, kodak or builtin"
             ) from None
     return TestSet(name, str(path), recorder.record([path]))
+
+
+def _refuse_links_to_results(folder: Path, key: str) -> None:
+    """Check that no image of a folder is a link to where the workflow writes.
+
+    Records leave such files out, so that a run does not read its own output; a change of the
+    image would go unnoticed.
+
+    Raises:
+        InputError: naming the config key.
+    """
+    if not folder.is_dir():
+        return
+    outputs = [path.resolve() for path in OUTPUT_FOLDERS]
+    outputs = [output for output in outputs if not folder.resolve().is_relative_to(output)]
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and any(path.resolve().is_relative_to(output) for output in outputs):
+            raise InputError(
+                f"config: {key}: {path} is a link to {path.resolve()}, where results are written; "
+                "copy the file"
+            )
 
 
 def training_test_record(config: Mapping[str, Any], recorder: Recorder) -> str | None:
