@@ -229,10 +229,17 @@ BROKEN = {
 
 CONFIGS = {
     f"config {key} {name}": (key, name)
-    for key in ("format", "num_filters", "num_latents", "lambda_rd", "seed", "model_sha256")
+    for key in (
+        *("format", "num_filters", "num_latents", "lambda_rd", "seed"),
+        *("model_sha256", "static_sha256"),
+    )
     for name in ODD_NUMBERS
     # What is right for one key or the other.
-    if (key, name) not in {("lambda_rd", "float"), ("lambda_rd", "fraction"), ("seed", "zero")}
+    if (key, name)
+    not in {
+        *(("lambda_rd", "float"), ("lambda_rd", "fraction"), ("seed", "zero")),
+        ("static_sha256", "missing"),
+    }
 }
 
 

@@ -61,7 +61,9 @@ def test_a_damaged_copy_of_a_training_is_not_used(tmp_path, data, name, honest):
     out, kept = tmp_path / "out", tmp_path / "kept"
     (out / "model").mkdir(parents=True)
     for file in FILES:
-        (out / file).write_text('{"fingerprint": {}}')
+        (out / file).write_text('{"fingerprint": {"seed": 1}}')
+    keep(out, tmp_path / "sound")
+    assert restore(tmp_path / "sound", tmp_path / "restored", {"seed": 1}) is not None
     if honest and name == "run.json":
         (out / name).write_bytes(data)
     keep(out, kept)

@@ -45,3 +45,11 @@ def test_the_python_of_the_page_does_what_it_shows(photographs):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert PAGE.read_text(encoding="utf-8").count(">>> ") > 15
+
+
+def test_models_with_few_latents_are_drawn_too(photographs, adapted_model):
+    done = run_script(
+        *("tour", "photographs/test/astronaut.png", "--out", "tour", "--models", adapted_model)
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(list((photographs / "tour").iterdir())) == len(done.stdout.split("\ntour/")) - 1

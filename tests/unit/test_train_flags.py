@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from balle2017.data.images import read_image
-from balle2017.errors import InputError
+from balle2017.errors import DivergedError, InputError, WorkError
 from balle2017.files import read_json, read_table
 from balle2017.model.packing import unpack_weights
 from balle2017.model.tensors import load_tensors
@@ -168,6 +168,27 @@ def test_a_training_that_could_not_begin_leaves_the_folder_free(tensorflow, tmp_
     for _ in range(2):
         with pytest.raises(InputError, match=r"none\.csv does not exist"):
             train(settings, none, none, RunOptions(tmp_path, tmp_path / "checkpoints"))
+
+
+def test_a_prior_that_only_validation_finds_broken_is_recorded(
+    run, tensorflow, tmp_path, monkeypatch
+):
+    """With noise in place of rounding, training itself needs no median."""
+    from balle2017.training.run import RunOptions, Trainer, TrainingSettings, train
+
+    def broken(*_):
+        raise WorkError("the prior is broken: no median")
+
+    monkeypatch.setattr(Trainer, "validate", broken)
+    settings = TrainingSettings(
+        **{"device": "cpu", "threads": 1, "seed": 7, "num_filters": 4},
+        **{"patch_size": 32, "batch_size": 1, "epochs": 1, "steps_per_epoch": 2},
+    )
+    lists = [run[0] / "out" / "dataset" / f"{name}.csv" for name in ("train", "val")]
+    options = RunOptions(tmp_path, tmp_path / "checkpoints")
+    for message in ("no median at step 2", "known from the last attempt"):
+        with pytest.raises(DivergedError, match=message):
+            train(settings, *lists, options)
 
 
 def test_a_model_of_another_shape_is_refused(run, pictures, tmp_path):

@@ -114,6 +114,8 @@ def check_config(path: Path, config: Any) -> None:
     _check_entry(path, config, "lambda_rd", "a number above 0", _is_lambda)
     _check_entry(path, config, "seed", f"a whole number up to {_MAX_SEED}", _is_seed)
     _check_entry(path, config, "model_sha256", "64 hex digits", _is_sha256)
+    if "static_sha256" in config:
+        _check_entry(path, config, "static_sha256", "64 hex digits", _is_sha256)
 
 
 def check_model(path: Path, description: Any, arrays: dict[str, np.ndarray]) -> None:

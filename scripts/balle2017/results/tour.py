@@ -73,21 +73,22 @@ def _picture(axis: Axes, pixels: np.ndarray, title: str) -> None:
 @drawing
 def draw_latents(inside: Inside) -> Figure:
     """Draw the photograph and the channels of its latents that cost most."""
-    grid = [[f"{row} {column}" for column in range(_COLUMNS)] for row in range(_ROWS)]
-    mosaic: list[list[Any]] = [["photograph"] * _ROWS + row for row in grid]
+    ranks = np.arange(_ROWS * _COLUMNS).reshape(_ROWS, _COLUMNS).tolist()
+    mosaic: list[list[Any]] = [["photograph"] * _ROWS + row for row in ranks]
     figure = Figure(figsize=(11, 4.4), layout="constrained")
-    axes = figure.subplot_mosaic(
-        mosaic,
-    )
+    axes = figure.subplot_mosaic(mosaic)
     _picture(axes["photograph"], inside.pixels, "the photograph")
     for rank in range(_ROWS * _COLUMNS):
-        axis, channel = axes[f"{rank // _COLUMNS} {rank % _COLUMNS}"], inside.ranked[rank]
+        axis = axes[rank]
+        axis.axis("off")
+        if rank >= len(inside.ranked):
+            continue  # a model with few latents
+        channel = inside.ranked[rank]
         values = inside.latents[:, :, channel]
         low, high = np.quantile(values, _SPAN)
         axis.imshow(values, cmap="gray", vmin=low, vmax=max(high, low + 1))
         share = inside.channel_bits[channel] / inside.channel_bits.sum()
         axis.set_title(f"{values.min()} to {values.max()}, {share:.1%} of the bits", fontsize=7)
-        axis.axis("off")
     return figure
 
 
@@ -95,8 +96,9 @@ def draw_latents(inside: Inside) -> Figure:
 def draw_prior(inside: Inside) -> Figure:
     """Draw how often each integer occurs in some channels, and its probability by the prior."""
     figure = Figure(figsize=(11, 3), layout="constrained")
-    axes = figure.subplots(1, len(_RANKS))
-    for axis, rank in zip(axes, _RANKS, strict=True):
+    ranks = [rank for rank in _RANKS if rank < len(inside.ranked)]
+    axes = figure.subplots(1, len(ranks), squeeze=False)[0]
+    for axis, rank in zip(axes, ranks, strict=True):
         channel = inside.ranked[rank]
         values = inside.latents[:, :, channel].ravel()
         numbers = np.arange(values.min(), values.max() + 1)

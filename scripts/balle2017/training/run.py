@@ -298,7 +298,10 @@ class _Run:
         """Validate, record the results, write a checkpoint; return whether to stop early."""
         trainer, settings = self.trainer, self.settings
         keep = self.options.num_images_to_log if self.images.is_due(epoch) else 0
-        validation = trainer.validate(self.val_patches, keep)
+        try:
+            validation = trainer.validate(self.val_patches, keep)
+        except WorkError as error:
+            raise self._diverged(f"{error} at step {trainer.step}") from None
         loss, bpp, mse = trainer.sums / settings.steps_per_epoch
         val = validation.result
         if not math.isfinite(val.loss):
