@@ -10,6 +10,7 @@ in a process of its own.
 import argparse
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -77,20 +78,19 @@ def main() -> None:
     """Make the files, and decode each in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--model", type=Path, required=True, help="folder of a trained model")
-    parser.add_argument("--work", type=Path, default=Path("/tmp"), help="folder for the files")
     parser.add_argument("--decode", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.decode is not None:
         decode(args.model, args.decode)
         return
-    for kind in KINDS:
-        path = args.work / "worst.b17"
-        path.write_bytes(make(kind, args.model))
-        size = path.stat().st_size
-        command = [sys.executable, __file__, "--model", args.model, "--decode", path]
-        done = subprocess.run(command, capture_output=True, text=True)
-        print(f"{kind}: {size} bytes, {done.stdout.strip() or done.stderr[-200:]}", flush=True)
-        path.unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "worst.b17")
+        for kind in KINDS:
+            path.write_bytes(make(kind, args.model))
+            size = path.stat().st_size
+            command = [sys.executable, __file__, "--model", args.model, "--decode", path]
+            done = subprocess.run(command, capture_output=True, text=True)
+            print(f"{kind}: {size} bytes, {done.stdout.strip() or done.stderr[-200:]}", flush=True)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,11 @@ def test_results_need_a_record_only_where_they_exist(tmp_path):
     records = tmp_path / ".snakemake"
     check_results([str(made)], records)
     made.write_text("codec\n")
-    with pytest.raises(InputError, match=r"no record of how .*rd\.csv was made \(and 0 more\)"):
+    with pytest.raises(InputError, match=r"no record of how .*rd\.csv was made, as"):
         check_results([str(made)], records)
+    other = tmp_path / "bd.csv"
+    other.touch()
+    with pytest.raises(InputError, match=r"bd\.csv was made \(and 1 more\), as"):
+        check_results([str(made), str(other)], records)
     remember(records / "metadata", str(made))
     check_results([str(made)], records)

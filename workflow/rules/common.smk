@@ -162,7 +162,7 @@ def typed_config():
         flag = typed.repeated_flag(get_argument_parser(), sys.argv[1:])
         if flag is not None:
             raise InputError(
-                f"{flag} is given twice, and Snakemake ignores the first; put all behind one {flag}"
+                f"{flag} is given twice, and Snakemake ignores the first; put all after one {flag}"
             )
         found = typed.profile_files(
             get_argument_parser(), sys.argv[1:], get_profile_dir, ROOT
@@ -190,9 +190,11 @@ def started_jobs():
 
 def check_results():
     """End where results are there of which Snakemake does not know how they were made."""
+    if not STARTED_BY_HAND:
+        return
     given, _ = get_argument_parser().parse_known_args(sys.argv[1:])
     makes_all = given.forceall or given.delete_all_output
-    if not STARTED_BY_HAND or makes_all or given.unlock or given.cleanup_metadata:
+    if makes_all or given.unlock or given.cleanup_metadata:
         return
     known = [{}, *({"codec": name} for name in [*CODECS, *EXTERNAL])]
     for model in MODELS:

@@ -295,7 +295,11 @@ def open_pnm(data: bytes) -> Header:
     body = memoryview(data)[found.end() :]
     bands = _PNM_BANDS[kind]
     row = (width + 7) // 8 if kind == 4 else width * bands * (2 if maximum > 255 else 1)
-    if kind >= 4 and len(body) == row * height + 1 and data[found.end() - 1 :][:2] == b"\r\n":
+    if (
+        kind >= 4
+        and len(body) == row * height + 1
+        and data[found.end() - 1 : found.end() + 1] == b"\r\n"
+    ):
         body = body[1:]  # the end of a line as Windows writes it; pixels begin after it
 
     def load() -> Samples:

@@ -100,7 +100,7 @@ def read_config(folder: Path) -> dict:
     check_size(path)
     try:
         config = read_json(path)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path} is not valid JSON: {error}") from None
     check_config(path, config)
     return config

@@ -43,8 +43,9 @@ def check_results(outputs: Iterable[str], folder: Path) -> None:
     known = remembered(folder)
     strange = sorted(path for path in outputs if path not in known and os.path.lexists(path))
     if strange:
+        others = f" (and {len(strange) - 1} more)" if len(strange) > 1 else ""
         raise InputError(
-            f"there is no record of how {strange[0]} was made (and {len(strange) - 1} more), as "
+            f"there is no record of how {strange[0]} was made{others}, as "
             f"after results were copied or renamed, or {folder} was deleted; delete these files "
             "or add --forceall to make them again, or add --touch --forceall once if they are "
             "results of this very config"

@@ -90,7 +90,7 @@ class Monitor:
         self._writer.flush()
 
     def close(self) -> None:
-        """Remove the bar."""
+        """Close the file for TensorBoard, and remove the bar."""
         if self._writer is not None:
             self._writer.close()
         if self._bar is not None:

@@ -50,7 +50,7 @@ def starting_weights(
     for name, factor in (("analysis/conv_2/kernel", gain), ("synthesis/conv_0/kernel", 1 / gain)):
         kernel = weights[name].reshape(COEFFICIENTS, num_filters, network.num_latents)[..., kept]
         weights[name] = (kernel * factor).reshape(COEFFICIENTS, -1).astype(np.float32)
-    # The density sees softplus(matrix_0) times a latent, see `rate`.
+    # The density sees softplus(matrix_0) times a latent, see `FactorizedPrior`.
     slope = np.logaddexp(weights["prior/matrix_0"].astype(np.float64), 0) / gain
     if gain != 1:
         weights["prior/matrix_0"] = (slope + np.log(-np.expm1(-slope))).astype(np.float32)
