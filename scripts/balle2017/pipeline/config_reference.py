@@ -35,8 +35,11 @@ def allowed_values(schema: Mapping[str, Any]) -> str:
         count = f"{size} " if size is not None and size == schema.get("maxItems") else ""
         text = text.replace(TYPES["array"], f"a list of {count}numbers")
         schema = schema["items"]
+        each = "each "
+    else:
+        each = ""
     bounds = [words.format(schema[name]) for name, words in BOUNDS.items() if name in schema]
-    return ", ".join([text, *bounds])
+    return f"{text}, {each}{', '.join(bounds)}" if bounds else text
 
 
 def config_reference(schema: Mapping[str, Any], shipped: Mapping[str, Any]) -> str:
