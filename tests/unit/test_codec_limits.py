@@ -389,5 +389,5 @@ def test_the_report_counts_the_images_of_the_model(tmp_path):
         ms_ssim_rgb_db=10.0, bpp_payload=None, n_images=lambda t: t["n_images"].astype("Int64")
     )
     sentences = summary_sentences(rd, bd_table(rd))
-    start = "On 1 image (t), Ballé 2017, 8 filters cannot be compared with JPEG 4:2:0"
+    start = "On 1 image (t), Ballé 2017 (8 filters) cannot be compared with JPEG 4:2:0"
     assert f"{start}: means over other images." in sentences
