@@ -181,6 +181,9 @@ def test_links_to_results_are_refused(tmp_path, recorder, picture_folder, monkey
     config = DEFAULTS | {"test_images": "kodak" if key == "kodak" else folder, key: folder}
     with pytest.raises(InputError, match=f"config: {key}: mine/0.png is a link to .*; copy"):
         sources.test_set(config, recorder, suite)
+    training = DEFAULTS | {"training": {"test_dir": folder}}
+    with pytest.raises(InputError, match=r"config: training\.test_dir: mine/0.png is a link"):
+        sources.training_test_record(training, recorder)
     # The folder itself may be there.
     config = DEFAULTS | {"test_images": "kodak", "kodak": "results/kodak"}
     assert sources.test_set(config, recorder, suite).folder == "results/kodak"

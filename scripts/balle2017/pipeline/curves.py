@@ -1,6 +1,5 @@
 """The published curves that an experiment is compared with, see `evaluation.curves`."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,9 +50,10 @@ def curve_files(config: Mapping[str, Any], published: str) -> list[tuple[str, st
         raise InputError("config: evaluation.curves has a file twice; remove one")
     external = config["evaluation"]["external"]
     if external and (published, "") in files:
-        with open(published, newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(line for line in file if not line.startswith("#"))
-            taken = {row["codec"] for row in rows}
+        # Here, because pandas takes a while to import, and most runs have no external codec.
+        from balle2017.results.published import read_published
+
+        taken = set(read_published(Path(published))["curve"])
         for name in external:
             if name in taken:
                 raise InputError(

@@ -143,9 +143,11 @@ def training_test_record(config: Mapping[str, Any], recorder: Recorder) -> str |
     """Return the record of the images of training.test_dir; None if that is not set.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder, or an image in it is a link to results.
     """
     folder = config["training"]["test_dir"]
+    if folder is not None and recorder.writes:
+        _refuse_links_to_results(Path(folder), "training.test_dir")
     try:
         return None if folder is None else recorder.record([Path(folder)])
     except InputError as error:
