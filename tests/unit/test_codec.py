@@ -1,25 +1,26 @@
 import dataclasses
 import hashlib
+import re
 import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_compression as tfc
-from balle2017.coding.bitstream import HEADER_BYTES, Bitstream
+from balle2017.coding.bitstream import ADAPTIVE, HEADER_BYTES, STATIC, Bitstream
 from balle2017.coding.code_length import CodeLengths
 from balle2017.coding.codec import Codec
 from balle2017.coding.static import StaticCoder
 from balle2017.data.images import read_image
 from balle2017.errors import DamagedFileError, WorkError
-from balle2017.files import read_json, write_json
+from balle2017.files import read_json, read_table, write_json
 from balle2017.model.check import MAX_LATENT
 from balle2017.model.files import save_model
 from balle2017.model.network import Balle2017FactorizedPrior
 from balle2017.model.tensors import load_tensors, save_tensors
 from balle2017.results.evaluation import CodecPoint, check_rates, run_evaluation
 from helpers import ROOT, make_picture, run_script
-from PIL import Image
+from PIL import Image, ImageDraw
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +61,13 @@ def test_payload_has_the_length_that_the_tables_say(codec, name):
     """Also where many values are beyond the tables."""
     used = codec if name == "small" else Codec(ROOT / "pretrained" / name, threads=2)
     for kind, pixels in odd_pictures().items():
-        data, latents = used.encode(pixels.astype(np.uint8))
-        payload = 8 * (len(data) - HEADER_BYTES)
-        assert payload == pytest.approx(used.estimated_bits(latents), rel=1e-3, abs=32), kind
-        # What a flat picture takes is near the least that is accepted, and decodes.
-        assert used.decompress(data).shape == pixels.shape
+        for adaptive in (True, False):
+            data, latents = used.encode(pixels.astype(np.uint8), adaptive)
+            payload = 8 * (len(data) - HEADER_BYTES)
+            estimated = used.estimated_bits(latents, adaptive)
+            assert payload == pytest.approx(estimated, rel=1e-3, abs=32), (kind, adaptive)
+            # What a flat picture takes is near the least that is accepted, and decodes.
+            assert used.decompress(data).shape == pixels.shape
 
 
 def test_code_lengths_are_what_the_range_coder_writes(tensorflow):
@@ -102,29 +105,47 @@ def test_a_picture_is_analysed_once(codec, monkeypatch, tmp_path):
     assert calls == [(64, 64, 3), (100, 90, 3), (100, 91, 3), (100, 92, 3)]
 
 
-def test_tables_of_another_model_are_found(codec, tmp_path):
-    assert abs(codec.check_tables()) < 1e-3
-    for name in ("0.0018", "0.0932"):
-        assert Codec(ROOT / "pretrained" / name).check_tables() < 1e-4
+@pytest.fixture
+def wrong_tables(tmp_path):
+    """A model whose coding tables do not belong to its prior."""
     model = ROOT / "pretrained" / "0.0018"
     arrays, description, _ = load_tensors(model / "model.safetensors")
     # Every entry becomes that of its neighbour.
     arrays["coding/cdf_offset"] = arrays["coding/cdf_offset"] + np.int32(1)
     # The adaptation belongs to the tables that were.
     arrays = {name: array for name, array in arrays.items() if "adaptive/" not in name}
-    digest = save_tensors(tmp_path / "model.safetensors", arrays, description)
-    write_json(
-        tmp_path / "config.json", read_json(model / "config.json") | {"model_sha256": digest}
-    )
+    folder = tmp_path / "wrong_tables"
+    folder.mkdir()
+    digest = save_tensors(folder / "model.safetensors", arrays, description)
+    write_json(folder / "config.json", read_json(model / "config.json") | {"model_sha256": digest})
+    return folder
+
+
+def test_tables_of_another_model_are_found(codec, wrong_tables):
+    assert abs(codec.check_tables()) < 1e-3
+    for name in ("0.0018", "0.0932"):
+        assert Codec(ROOT / "pretrained" / name).check_tables() < 1e-4
     with pytest.raises(WorkError, match=r"its coding tables cost .* more than its prior says"):
-        Codec(tmp_path).check_tables()
+        Codec(wrong_tables).check_tables()
 
 
-def test_few_bytes_are_no_large_picture():
+def test_no_model_with_tables_of_another_is_evaluated(wrong_tables, picture_folder, tmp_path):
+    """Payload and estimate agree, as both are by these tables."""
+    out = tmp_path / "out"
+    done = run_script("evaluate", "--model", wrong_tables, "--images", picture_folder, "--out", out)
+    assert done.returncode == 1
+    error = rf"evaluate\.py: error: the model {wrong_tables} is broken: its coding tables cost .*\n"
+    assert re.fullmatch(error, done.stderr)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("version", "size"), [(STATIC, 120), (ADAPTIVE, 261)])
+def test_few_bytes_are_no_large_picture(version, size):
     """Or they would take as long as the largest picture does."""
     codec = Codec(ROOT / "pretrained" / "0.0018", threads=2)
-    stream = Bitstream(codec.model.model_id, 8192, 8192, (512, 512, 96), bytes(120))
-    with pytest.raises(DamagedFileError, match="120 bytes of payload are too few for 8192x8192"):
+    model_id = codec.model.model_id if version == STATIC else codec.model.adaptive_id
+    stream = Bitstream(model_id, 8192, 8192, (512, 512, 96), bytes(size), version)
+    with pytest.raises(DamagedFileError, match=f"{size} bytes of payload are too few for 8192x8"):
         codec.decompress(stream.to_bytes())
 
 
@@ -231,7 +252,6 @@ def test_infinite_latents_are_refused(tensorflow, tmp_path):
 
 
 def test_evaluation_measures_files_and_decoded_pixels(codec, small_model, tmp_path, picture_folder):
-    from balle2017.files import read_table
     from balle2017.results import metrics
 
     out = tmp_path / "out"
@@ -261,6 +281,47 @@ def test_evaluation_measures_files_and_decoded_pixels(codec, small_model, tmp_pa
         for name in ("bpp_payload", "bpp_estimated")
     )
     assert summary["rate_difference"] == pytest.approx(abs(payload / estimated - 1))
+
+
+def chart():
+    """A picture of text, lines and flat areas, as in a paper."""
+    picture = Image.new("RGB", (320, 240), "white")
+    draw = ImageDraw.Draw(picture)
+    for index, colour in enumerate(("navy", "red", "green", "orange")):
+        draw.rectangle((40 + 70 * index, 200 - 40 * index, 80 + 70 * index, 200), fill=colour)
+        draw.text((40 + 70 * index, 210), f"{colour} {index}", fill="black")
+    for x in range(0, 320, 4):
+        draw.line((x, 0, x, 30), fill="black")
+    draw.line((30, 200, 310, 50, 310, 200, 30, 200), fill="black")
+    return np.asarray(picture)
+
+
+@pytest.mark.parametrize("model", ["0.0018", "0.0932"])
+def test_pictures_unlike_photographs_are_evaluated(model, tmp_path):
+    """With both coders, payload and estimate agree as docs/tables.md says."""
+    gradient = np.linspace([0, 40, 255], [255, 90, 0], 320, dtype=np.uint8)
+    pictures = {
+        "chart": chart(),
+        "gradient": gradient[None].repeat(200, 0),
+        "noise": np.random.default_rng(1).integers(0, 256, (200, 240, 3), np.uint8),
+        "photograph": make_picture(1, 240, 320),
+    }
+    (tmp_path / "in").mkdir()
+    for name, pixels in pictures.items():
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{name}.png")
+    out = tmp_path / "out"
+    words = ["--images", tmp_path / "in", "--out", out]
+    done = run_script("evaluate", "--model", ROOT / "pretrained" / model, *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    for table in (out / "per_image.csv", out / "adaptive" / "per_image.csv"):
+        rows = read_table(table)
+        assert [row["image"].removesuffix(".png") for row in rows] == list(pictures)
+        for row in rows:
+            pixels = int(row["width"]) * int(row["height"])
+            payload, estimated = (float(row[f"bpp_{n}"]) * pixels for n in ("payload", "estimated"))
+            assert payload == pytest.approx(estimated, rel=1e-3, abs=32), row["image"]
+            assert row["psnr_rgb"]
+            assert row["ms_ssim_rgb"]
 
 
 def test_rates_that_differ_by_more_than_a_thousandth_fail():

@@ -1,6 +1,7 @@
 """Names of files that are allowed and hardly ever thought of."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ from balle2017.data.split import split_images
 from balle2017.data.testset import unpack_test_images
 from balle2017.errors import InputError
 from balle2017.files import atomic_path, read_json, read_table, write_bytes, write_json, write_table
+from balle2017.results.aggregation import read_bd, read_images
+from balle2017.results.conventional import CODECS
+from balle2017.results.evaluation import CodecPoint, encoder_at, run_evaluation
+from balle2017.results.report import images_table
 from helpers import ROOT, run_script
 
 NOT_UTF8 = b"caf\xe9.png".decode(errors="surrogateescape")
@@ -93,6 +98,46 @@ def test_odd_names_are_evaluated(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = read_table(next((tmp_path / "o").rglob("per_image.csv")))
     assert {row["image"] for row in rows} == set(names)
+
+
+def test_names_that_look_like_values_stay_names(tmp_path):
+    names = ["007", "1e3", "NA", "NULL.png", "True", "nan.png", "null", "true.png"]
+    folder, out = write_pictures(tmp_path / "pictures", names), tmp_path / "out"
+    qualities, webp = (20, 50, 90), CODECS["webp"]
+    words = ["--codec", "jpeg", "--quality", *qualities, "--images", folder, "--testset", "NA"]
+    done = run_script("evaluate_codec", *words, "--out", tmp_path / "results" / "jpeg")
+    assert done.returncode == 0, done.stderr
+    # WebP in place of models.
+    for quality in qualities:
+        identity = {"testset": "NA", "codec": "balle2017", "point": quality / 1000}
+        identity |= {"filters": 8, "seed": 1}
+        ours = tmp_path / "results" / f"{quality}"
+        coding = encoder_at(webp, quality), webp.decode, ".webp"
+        run_evaluation(folder, [CodecPoint(identity, *coding, ours, keep_reconstructions=True)])
+    table, bd = out / "per_image.csv", out / "bd_rate_per_image.csv"
+    for step in (
+        ("aggregate", tmp_path / "results", "--out", out),
+        ("plot", "--rd", out / "rd.csv", "--images", table, "--out", out),
+        (
+            *("compare_images", "--images", folder, "--evaluation", ours, "--rd", out / "rd.csv"),
+            *("--bd", bd, "--out", out / "sheets"),
+        ),
+    ):
+        done = run_script(*step)
+        assert (done.returncode, done.stderr) == (0, ""), step[0]
+    assert read_images(table)["image"].tolist() == names * 6
+    rates = read_bd(bd)
+    rates = rates[rates["metric"] == "psnr_rgb"]
+    assert rates["image"].tolist() == images_table(rates).iloc[:, 0].tolist() == names
+    assert rates["bd_rate_percent"].notna().all()
+    text = (out / "summary.txt").read_text(encoding="utf-8")
+    extremes = re.search("best and worst image .*: (.+) [+-].* %, (.+) [+-]", text)
+    assert set(extremes.groups()) < set(names)
+    figure = (out / "rd_per_image.svg").read_text(encoding="utf-8")
+    assert all(f">{name}<" in figure for name in names)
+    sheets = {path.stem for path in (out / "sheets").iterdir()}
+    assert len(sheets) == 3
+    assert sheets < {Path(name).stem for name in names}
 
 
 def test_odd_names_are_compressed_and_decompressed(tmp_path):

@@ -10,7 +10,9 @@ from balle2017.data.images import list_test_images
 from balle2017.errors import InputError
 from balle2017.files import files_below, read_table
 from balle2017.pipeline import sources
-from helpers import run_script
+from helpers import ROOT, run_script
+
+MODEL = ROOT / "pretrained" / "0.0018"
 
 
 @pytest.fixture
@@ -93,6 +95,52 @@ def test_train_does_not_train_on_what_it_left(pictures, tmp_path, monkeypatch):
         done = run_script("train", "--data_dir", data_dir, "--save_dir", save_dir)
         assert done.returncode == 2
         assert "give another --save_dir" in done.stderr
+
+
+def left_by_an_evaluation(out: Path) -> dict[Path, object]:
+    """Return the content of an evaluation's files, without times."""
+    files = {path: path.read_bytes() for path in files_below(out) if path.suffix != ".json"}
+    tables = {path: read_table(path) for path in files if path.suffix == ".csv"}
+    for row in (row for rows in tables.values() for row in rows):
+        del row["encode_s"], row["decode_s"]
+    return files | tables
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluate", "--model", MODEL),
+        ("evaluate_codec", "--codec", "jpeg", "--quality", 20, 50),
+    ],
+    ids=lambda words: words[0],
+)
+def test_an_evaluation_below_its_images_is_not_evaluated(pictures, words):
+    shutil.rmtree(pictures / "sub")
+    out = pictures / "results" / "mine"
+    seen = []
+    for _ in range(2):
+        done = run_script(*words, "--images", pictures, "--out", out)
+        assert (done.returncode, done.stderr) == (0, "")
+        seen.append((done.stdout, left_by_an_evaluation(out)))
+        assert {row["image"] for row in read_table(out / "per_image.csv")} == {"a.png", "b.png"}
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("out", [".", "out"])
+def test_compressed_files_below_their_images_are_not_compressed(pictures, out):
+    target = pictures / out
+    words = ["compress", pictures, "--model", MODEL, "--out", target]
+    assert run_script(*words).returncode == 0
+    before = {path: path.read_bytes() for path in target.glob("*.b17")}
+    assert {path.name for path in before} == {"a.b17", "b.b17"}
+    done = run_script(*words)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"compress.py: error: {target / 'a.b17'} exists; give another output, or --overwrite\n"
+    )
+    done = run_script(*words, "--overwrite")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert before == {path: path.read_bytes() for path in target.glob("*.b17")}
 
 
 def test_the_workflow_s_record_and_test_set_pass_over_its_results(pictures, monkeypatch):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 from balle2017.model import runtime
-from helpers import ROOT
+from helpers import PATIENCE_S, ROOT
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,20 @@ def test_a_process_ends_without_noise_of_tensorflow():
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
+
+
+def test_training_and_evaluation_write_no_errors(picture_folder, tmp_path):
+    """Whole programs, from Python's start to its end, in an environment that silences nothing."""
+    out = tmp_path / "out"
+    words = ["--patch_size", 32, "--batch_size", 1, "--num_filters", 4, "--threads", 1]
+    words += ["--val_split", 0.5, "--epochs", 1, "--steps_per_epoch", 1, "--device", "cpu"]
+    train = ["train.py", "--data_dir", picture_folder, "--save_dir", out, *words]
+    evaluate = ["evaluate.py", "--model", out, "--images", picture_folder, "--out", out / "rates"]
+    environment = {key: os.environ[key] for key in os.environ if not key.startswith("TF_CPP_")}
+    for script, *arguments in (train, evaluate):
+        command = [sys.executable, str(ROOT / "scripts" / script), *map(str, arguments)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, timeout=PATIENCE_S
+        )
+        assert (done.returncode, done.stderr) == (0, ""), script
+    assert (out / "rates" / "per_image.csv").is_file()

@@ -1,6 +1,7 @@
 """Every flag of scripts/train.py has an effect that can be seen from outside."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,6 +190,35 @@ def test_a_prior_that_only_validation_finds_broken_is_recorded(
     for message in ("no median at step 2", "known from the last attempt"):
         with pytest.raises(DivergedError, match=message):
             train(settings, *lists, options)
+
+
+@pytest.mark.parametrize("pretended", [None, ("some CPU", frozenset({"amx_bf16"}))])
+def test_the_record_has_the_cpu_and_what_auto_was_on_it(
+    run, tensorflow, tmp_path, monkeypatch, pretended
+):
+    from balle2017.model import runtime
+    from balle2017.training.run import RunOptions, TrainingSettings, train
+
+    if pretended is not None:
+        monkeypatch.setattr(runtime, "cpu_model", lambda: pretended)
+    settings = TrainingSettings(
+        **{"device": "cpu", "threads": 1, "seed": 7, "num_filters": 4, "patch_size": 32},
+        **{"batch_size": 1, "epochs": 1, "steps_per_epoch": 1, "precision_policy": "auto"},
+    )
+    lists = [run[0] / "out" / "dataset" / f"{name}.csv" for name in ("train", "val")]
+    lines = []
+    train(settings, *lists, RunOptions(tmp_path, tmp_path / "checkpoints"), lines.append)
+    record = read_json(tmp_path / "run.json")
+    policy = runtime.resolve_policy("auto", "CPU")
+    assert policy == "mixed_bfloat16" or pretended is None
+    assert record["precision_policy"] == record["fingerprint"]["precision_policy"] == policy
+    assert record["settings"]["precision_policy"] == "auto"
+    assert f"device: CPU, 1 thread(s), precision {policy}" in lines
+    if pretended is None:
+        names = re.findall("^model name.*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
+        assert record["cpu"] in names
+    else:
+        assert record["cpu"] == pretended[0]
 
 
 def test_a_model_of_another_shape_is_refused(run, pictures, tmp_path):

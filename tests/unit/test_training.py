@@ -307,8 +307,15 @@ def flat(weights):
     return np.concatenate([value.ravel() for value in weights.values()])
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
-def test_the_compiled_step_is_the_plain_step(tensorflow, policy):
+@pytest.mark.parametrize(
+    ("policy", "loss_tolerance", "share_of_way"),
+    [
+        ("float32", 2e-5, 0.02),
+        ("mixed_bfloat16", 2.0**-11, 0.2),
+        ("mixed_float16", 2.0**-11, 0.05),
+    ],
+)
+def test_the_compiled_step_is_the_plain_step(tensorflow, policy, loss_tolerance, share_of_way):
     """XLA, which a GPU's step is compiled with, changes no more than rounding."""
     settings = TrainingSettings(
         **{"patch_size": 32, "batch_size": 2, "num_filters": 8, "quantization": "mixed"},
@@ -334,11 +341,10 @@ def test_the_compiled_step_is_the_plain_step(tensorflow, policy):
         weights.append(flat(one.weights()))
         moved.append(np.linalg.norm(weights[-1] - before))
     # Measured: 2e-6 of the loss in float32, 1e-4 in half precision, whose rounding is 2**-11; of
-    # the way that the weights went 0.5 % in float32 and 9 % in bfloat16, because Adam makes
-    # steps of the rounding of gradients that are almost nothing.
-    tolerance = 2e-5 if policy == "float32" else 2.0**-11
-    assert losses[6:] == pytest.approx(losses[:6], rel=tolerance)
-    assert np.linalg.norm(weights[0] - weights[1]) < 0.2 * moved[0]
+    # the way that the weights went 0.5 % in float32, 1.1 % in float16, and 5 to 9 % in bfloat16
+    # on two CPUs, because Adam makes steps of the rounding of gradients that are almost nothing.
+    assert losses[6:] == pytest.approx(losses[:6], rel=loss_tolerance)
+    assert np.linalg.norm(weights[0] - weights[1]) < share_of_way * moved[0]
     if policy == "mixed_float16":
         assert scales == 2 * [2.0**23, *5 * [2.0**11]]
 
