@@ -119,6 +119,26 @@ def png(
     return start + b"".join(parts) + pixels + chunk(b"IEND", b"")
 
 
+def gif(indices: np.ndarray, palette: np.ndarray, clear: int) -> bytes:
+    """Return a GIF of indices [height, width] into 256 colours, one of them transparent."""
+    height, width = indices.shape
+    # Of 9 bits each: a code that clears the table comes before they would have to grow.
+    codes = [code for i in indices.reshape(-1).tolist() for code in (256, i)] + [257]
+    bits = (np.array(codes)[:, np.newaxis] >> np.arange(9)) & 1
+    packed = np.packbits(bits.astype(np.uint8), bitorder="little").tobytes()
+    parts = [packed[at : at + 255] for at in range(0, len(packed), 255)]
+    return (
+        b"GIF89a"
+        + struct.pack("<HHBBB", width, height, 0xF7, 0, 0)
+        + palette.astype(np.uint8).tobytes()
+        + struct.pack("<BBBBHBB", 0x21, 0xF9, 4, 1, 0, clear, 0)
+        + struct.pack("<BHHHHB", 0x2C, 0, 0, width, height, 0)
+        + b"\x08"
+        + b"".join(bytes([len(part)]) + part for part in parts)
+        + b"\0;"
+    )
+
+
 def exif(orientation: int, order: str = "<", *entries: bytes, kind: int = 3) -> bytes:
     """Return EXIF data with an orientation and, after it, other entries of 12 bytes."""
     start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
@@ -174,16 +194,39 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     }[orientation](pixels)
 
 
+D65 = (0.3127, 0.3290)
+SRGB = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), D65)
+P3 = ((0.68, 0.32), (0.265, 0.69), (0.15, 0.06), D65)
+
+
+def in_srgb(
+    values: np.ndarray, primaries: Sequence[Sequence[float]], gamma: float | None
+) -> np.ndarray:
+    """Return values of 0..1 in another space as sRGB, 0..255, by the definitions."""
+    if gamma is None:
+        linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    else:
+        linear = values**gamma
+    light = linear @ (np.linalg.inv(to_pcs(SRGB)) @ to_pcs(primaries)).T
+    light = np.clip(light, 0, 1)
+    return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
 def _tag(value: bytes) -> bytes:
     return value + bytes(-len(value) % 4)
 
 
-def icc(space: bytes, tags: dict[bytes, bytes], connection: bytes = b"XYZ ") -> bytes:
-    """Return an ICC profile of version 2 for screens or, of CMYK, printers."""
+def icc(
+    space: bytes, tags: dict[bytes, bytes], connection: bytes = b"XYZ ", padding: bytes = b""
+) -> bytes:
+    """Return an ICC profile of version 2 for screens or, of CMYK, printers.
+
+    The padding lies before the content of the tags.
+    """
     description = b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78)
     tags = {b"desc": description, b"cprt": b"text" + bytes(4) + b"none\0"} | tags
     tags[b"wtpt"] = fixed(b"XYZ ", [0.9642, 1, 0.8249])
-    table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
+    table, body, start = b"", padding, 128 + 4 + 12 * len(tags)
     for name, value in tags.items():
         table += name + struct.pack(">II", start + len(body), len(value))
         body += _tag(value)
@@ -205,11 +248,12 @@ def curve(gamma: float) -> bytes:
     return b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256))
 
 
-def rgb_profile(primaries: Sequence[Sequence[float]], gamma: float) -> bytes:
+def rgb_profile(primaries: Sequence[Sequence[float]], gamma: float, padding: bytes = b"") -> bytes:
     """Return the ICC profile of a space given by x and y of red, green, blue and white."""
     columns = to_pcs(primaries).T
     tags = {b"rgb"[i : i + 1] + b"XYZ": fixed(b"XYZ ", columns[i]) for i in range(3)}
-    return icc(b"RGB ", tags | {b"rgb"[i : i + 1] + b"TRC": curve(gamma) for i in range(3)})
+    tags |= {b"rgb"[i : i + 1] + b"TRC": curve(gamma) for i in range(3)}
+    return icc(b"RGB ", tags, padding=padding)
 
 
 def to_pcs(primaries: Sequence[Sequence[float]]) -> np.ndarray:

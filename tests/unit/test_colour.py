@@ -6,30 +6,20 @@ import zlib
 
 import numpy as np
 import pytest
+from archives import tar_bytes
+from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.data.images import decode_image
 from balle2017.data.reasons import Reason
+from balle2017.data.store import pixel_hash
+from balle2017.files import read_table
 from helpers import make_picture
-from odd_pictures import chunk, curve, icc, png, refusal, rgb_profile, tiff, to_pcs
+from odd_pictures import D65, P3, SRGB, chunk, curve, icc, in_srgb, png, refusal, rgb_profile, tiff
 from PIL import Image, ImageCms
 
-D65 = (0.3127, 0.3290)
-SRGB = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), D65)
-P3 = ((0.68, 0.32), (0.265, 0.69), (0.15, 0.06), D65)
 ADOBE = ((0.64, 0.33), (0.21, 0.71), (0.15, 0.06), D65)
 WIDE = ((0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001), (0.3457, 0.3585))  # D50
 
 SRGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-def in_srgb(values: np.ndarray, primaries, gamma: float | None) -> np.ndarray:
-    """Return values of 0..1 in another space as sRGB, 0..255, by the definitions."""
-    if gamma is None:
-        linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    else:
-        linear = values**gamma
-    light = linear @ (np.linalg.inv(to_pcs(SRGB)) @ to_pcs(primaries)).T
-    light = np.clip(light, 0, 1)
-    return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
 def encoded(image: Image.Image, form: str, **options) -> bytes:
@@ -60,6 +50,38 @@ def test_a_profile_is_converted(primaries, gamma, form):
     decoded = decode_image(data)
     # LittleCMS rounds its numbers to fewer bits.
     assert np.abs(decoded.pixels - in_srgb(plain / 255, primaries, gamma)).max() <= 2
+    assert decoded.colour == "test"
+
+
+@pytest.mark.parametrize("form", EXACT)
+def test_a_large_profile_is_converted_as_a_small_one(form):
+    image = Image.fromarray(make_picture(11) // 2 + 64)
+    # Those of printers have megabytes; a JPEG holds them in parts of 64 kB.
+    padding = np.random.default_rng(1).bytes(2_500_000)
+    profile = rgb_profile(P3, 2.2, padding)
+    data = encoded(image, form, icc_profile=profile, **EXACT[form])
+    assert len(data) > len(padding)
+    decoded = decode_image(data)
+    plain = decode_image(encoded(image, form, **EXACT[form])).pixels
+    assert np.abs(decoded.pixels - in_srgb(plain / 255, P3, 2.2)).max() <= 2
+    assert decoded.colour == "test"
+    small = encoded(image, form, icc_profile=rgb_profile(P3, 2.2), **EXACT[form])
+    expected = decode_image(small).pixels
+    np.testing.assert_array_equal(decoded.pixels, expected)
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
+def test_the_parts_of_a_profile_in_a_jpeg_are_joined_by_their_numbers(order):
+    plain = encoded(Image.fromarray(make_picture(11) // 2 + 64), "JPEG", **EXACT["JPEG"])
+    profile, parts = rgb_profile(P3, 2.2), b""
+    third = -(-len(profile) // 3)
+    for number in order:
+        part = profile[third * (number - 1) : third * number]
+        parts += struct.pack(">HH", 0xFFE2, 16 + len(part))
+        parts += b"ICC_PROFILE\0" + bytes([number, 3]) + part
+    decoded = decode_image(plain[:2] + parts + plain[2:])
+    shown = in_srgb(decode_image(plain).pixels / 255, P3, 2.2)
+    assert np.abs(decoded.pixels - shown).max() <= 2
     assert decoded.colour == "test"
 
 
@@ -274,3 +296,36 @@ def test_a_profile_of_sixteen_bits():
     values = np.random.default_rng(1).integers(0, 65536, (7, 9, 3))
     data = tiff(values, 16, 2, tags={34675: rgb_profile(SRGB, 1.8)})
     assert np.abs(decode_image(data).pixels - in_srgb(values / 65535, SRGB, 1.8)).max() < 4
+
+
+# The manifest
+
+
+@pytest.mark.parametrize("max_images", [None, 5], ids=["all", "sampled"])
+def test_the_manifest_says_what_was_converted(tmp_path, max_images):
+    pictures = [Image.fromarray(make_picture(seed)) for seed in range(5)]
+    members = {
+        "p3.jpg": encoded(pictures[0], "JPEG", icc_profile=rgb_profile(P3, 2.2)),
+        "gamma.png": png(np.asarray(pictures[1]), 8, 2, [gama(1)]),
+        "srgb.png": encoded(pictures[2], "PNG", icc_profile=SRGB_PROFILE),
+        "inks.jpg": encoded(pictures[3].convert("CMYK"), "JPEG"),
+        "odd.png": encoded(pictures[4], "PNG", icc_profile=b"no profile"),
+    }
+    source = tmp_path / "archive.tar"
+    source.write_bytes(tar_bytes(members))
+    settings = ExtractSettings(min_size=32, max_images=max_images)
+    extract_archives([source], tmp_path / "out", settings)
+    rows = {row["name"]: row for row in read_table(tmp_path / "out" / "manifest.csv")}
+    assert {name: (row["mode"], row["colour"]) for name, row in rows.items()} == {
+        "p3.jpg": ("RGB", "test"),
+        "gamma.png": ("RGB", "gAMA"),
+        "srgb.png": ("RGB", ""),
+        "inks.jpg": ("CMYK", "CMYK"),
+        "odd.png": ("RGB", "unreadable ICC profile, not used"),
+    }
+    kept = [
+        name
+        for seed, name in enumerate(members)
+        if rows[name]["pixel_hash"] == pixel_hash(make_picture(seed))
+    ]
+    assert kept == ["srgb.png", "odd.png"]

@@ -11,7 +11,18 @@ import simplejpeg
 from balle2017.data.images import decode_image, read_size
 from balle2017.data.reasons import BadImageError, Reason
 from helpers import make_picture
-from odd_pictures import assert_shows, chunk, exif, pack, png, refusal, samples, shown, turned
+from odd_pictures import (
+    assert_shows,
+    chunk,
+    exif,
+    gif,
+    pack,
+    png,
+    refusal,
+    samples,
+    shown,
+    turned,
+)
 from PIL import Image
 
 # PNG
@@ -76,6 +87,24 @@ def test_a_wrong_checksum_of_what_is_no_pixel_does_no_harm(name):
     rgb = make_picture(3)
     data = png(rgb, 8, 2, [chunk(name, b"MM\0*\0\0\0\x08", damage=1)])
     assert_shows(data, rgb.astype(float))
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        (b"eXIf", exif(6, ">")),
+        (b"gAMA", struct.pack(">I", 100000)),
+        (b"cICP", bytes([12, 13, 0, 1])),
+    ],
+    ids=["eXIf", "gAMA", "cICP"],
+)
+def test_what_has_a_wrong_checksum_neither_turns_nor_converts(name, body):
+    rgb = make_picture(3)
+    whole = decode_image(png(rgb, 8, 2, [chunk(name, body)])).pixels
+    assert not np.array_equal(whole, rgb)
+    damaged = png(rgb, 8, 2, [chunk(name, body, damage=1)])
+    assert_shows(damaged, rgb.astype(float), 0)
+    assert decode_image(damaged).colour == ""
 
 
 @pytest.mark.parametrize("name", [b"IHDR", b"IDAT", b"PLTE", b"tRNS", b"IEND"])
@@ -220,6 +249,20 @@ def test_a_bmp_that_pillow_does_not_know_is_not_called_damaged():
     masks = struct.pack("<3I", 0x3FF00000, 0xFFC00, 0x3FF)
     assert refusal(bmp(bytes(4 * 16 * 24), 32, b"", masks)) == Reason.UNREAD_KIND
     assert refusal(bmp(bytes(6 * 16), 2, bytes(16))) == Reason.UNREAD_KIND
+
+
+@pytest.mark.parametrize("kind", ["colours", "greys"])
+def test_the_transparent_colour_of_a_gif_lies_over_white(kind):
+    indices = samples(8, 1)[..., 0]
+    clear, twin = indices[2, 2], indices[1, 1]
+    palette = np.repeat(np.arange(256)[:, np.newaxis], 3, axis=1)  # Pillow sees no palette here
+    if kind == "colours":
+        palette = samples(8, 3, 1, 256)[0]
+        # The same colour under another number is not transparent.
+        palette[twin] = palette[clear]
+    expected = palette[indices].astype(float)
+    expected[indices == clear] = 255
+    assert_shows(gif(indices, palette, clear), expected, 0)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
+import numpy as np
 import pytest
+from balle2017.data.images import decode_image, read_image
 from balle2017.data.kodak import check_folder, download_all, read_hashes
 from balle2017.errors import InputError, WorkError
 from balle2017.files import sha256_file
 from helpers import ROOT
+from PIL import Image
 
 HASHES = read_hashes(ROOT / "workflow/resources/kodak.sha256")
 
@@ -24,6 +27,19 @@ def test_24_hashes_are_known():
 
 def test_the_real_images_are_the_well_known_ones(kodak_dir):
     check_folder(kodak_dir, HASHES)
+
+
+@pytest.mark.parametrize("name", HASHES)
+def test_the_pixels_of_the_real_images_stay_as_they_are(kodak_dir, name):
+    """They say sRGB, and a gamma that is nearly its own."""
+    path = kodak_dir / name
+    with Image.open(path) as image:
+        assert (image.mode, image.info.get("icc_profile")) == ("RGB", None)
+        pixels = np.asarray(image)
+    decoded = decode_image(path.read_bytes())
+    np.testing.assert_array_equal(decoded.pixels, pixels)
+    assert (decoded.mode, decoded.colour) == ("RGB", "")
+    np.testing.assert_array_equal(read_image(path), pixels)
 
 
 def test_download_checks_every_file(published, tmp_path):

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 from balle2017.data.images import decode_image
-from balle2017.data.reasons import Reason
+from balle2017.data.reasons import BadImageError, Reason
 from helpers import make_picture
 from odd_pictures import assert_shows, refusal, samples, shown, tiff, turned
 from PIL import Image
@@ -155,6 +155,30 @@ def test_a_tiff_that_nobody_knows_is_refused(why, arguments, tags, order):
     values = samples(min(bits, 16), 3)
     reason = refusal(tiff(values, order=order, tags=tags, **arguments))
     assert reason in (Reason.UNREAD_KIND, Reason.UNKNOWN_RANGE), why
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [("float32", 3), ("int32", 2), ("uint32", 1), ("int16", 2), ("int8", 2)]
+)
+@pytest.mark.parametrize("order", "<>")
+def test_grey_whose_range_nobody_knows_is_refused(kind, code, order):
+    grey = np.linspace(0, 100, 65).astype(kind).reshape(5, 13, 1)
+    size = grey.itemsize
+    data = tiff(grey.view(f"u{size}"), 8 * size, order=order, tags={339: [code]})
+    sentences = "signed, 32-bit or float samples of unknown range|kind of image not supported: TIFF"
+    with pytest.raises(BadImageError, match=rf"^({sentences})[^\n]*$"):
+        decode_image(data)
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_the_first_page_of_a_tiff_is_shown(compression):
+    first, second = make_picture(9, 16, 24), Image.fromarray(make_picture(10, 32, 20)[..., 0])
+    buffer = io.BytesIO()
+    options = {"save_all": True, "append_images": [second], "compression": compression}
+    Image.fromarray(first).save(buffer, "TIFF", **options)
+    with Image.open(buffer) as image:
+        assert image.n_frames == 2
+    assert_shows(buffer.getvalue(), first.astype(float), 0)
 
 
 def test_the_bytes_of_a_bigtiff_in_the_other_order_are_no_damage():
