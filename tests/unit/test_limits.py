@@ -2,6 +2,8 @@
 
 import io
 import os
+import re
+import shutil
 import signal
 import struct
 import zlib
@@ -10,10 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from balle2017.data import formats, formats_jpeg, limits
+from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.data.images import decode_image, read_size
 from balle2017.data.reasons import BadImageError, Reason
 from balle2017.errors import WorkError
-from helpers import make_picture
+from balle2017.files import read_table
+from helpers import make_picture, run_script
 from odd_pictures import chunk, png, refusal, tiff
 from PIL import Image
 
@@ -42,24 +46,32 @@ def test_a_jpeg_2000_of_millions_of_precincts_is_refused():
     assert read_size(hostile) == (2048, 2048)
 
 
-def test_a_tiff_of_one_huge_tile_is_refused():
+def huge_tile() -> bytes:
+    """Return a TIFF of 16x16 pixels in one tile of 400 million."""
     side = 20000
     tile = zlib.compress(bytes(side * side), 1)
     # The tile lies behind everything else.
     tags = {322: [side], 323: [side], 324: [1], 325: [len(tile)]}
     tags[324] = [len(tiff(np.zeros((16, 16, 1), int), deflate=True, tags=tags))]
-    data = tiff(np.zeros((16, 16, 1), int), deflate=True, tags=tags)
+    return tiff(np.zeros((16, 16, 1), int), deflate=True, tags=tags) + tile
+
+
+def test_a_tiff_of_one_huge_tile_is_refused():
     with pytest.raises(BadImageError, match=r"decoding limits: more than \d+ MB of memory"):
-        decode_image(data + tile)
+        decode_image(huge_tile())
+
+
+def many_scans() -> bytes:
+    """Return a JPEG that refines its last coefficients 3000 times."""
+    data = encoded("JPEG", progressive=True)
+    at = data.rindex(b"\xff\xda")
+    return data[:at] + data[at:-2] * 3000 + b"\xff\xd9"
 
 
 def test_a_jpeg_of_thousands_of_scans_is_refused_by_its_header():
-    data = encoded("JPEG", progressive=True)
-    at = data.rindex(b"\xff\xda")
-    scan = data[at:-2]
     with pytest.raises(BadImageError, match="decoding limits: more than 100 scans"):
-        read_size(data[:at] + scan * 3000 + b"\xff\xd9")
-    assert 1 < data.count(b"\xff\xda") <= formats_jpeg.MAX_SCANS
+        read_size(many_scans())
+    assert 1 < encoded("JPEG", progressive=True).count(b"\xff\xda") <= formats_jpeg.MAX_SCANS
 
 
 def test_a_profile_that_unpacks_to_very_much_is_refused():
@@ -147,3 +159,62 @@ def test_damage_in_the_other_process_is_a_reason():
     for form in ("TIFF", "WEBP", "JPEG2000", "AVIF", "BMP", "GIF"):
         data = encoded(form)
         assert refusal(data[: len(data) // 2]) in (Reason.TRUNCATED, Reason.DAMAGED_IMAGE)
+
+
+# The scripts
+
+
+@pytest.fixture(scope="module", params=["scans.jpg", "tile.tif"])
+def hostile(request, tmp_path_factory):
+    """A file that is refused, the only one of its folder, and why."""
+    data, limit = {
+        "scans.jpg": (many_scans, "100 scans"),
+        "tile.tif": (huge_tile, r"\d+ MB of memory"),
+    }[request.param]
+    path = tmp_path_factory.mktemp("hostile") / request.param
+    path.write_bytes(data())
+    return path, f"over the decoding limits: more than {limit}"
+
+
+def test_extraction_goes_on_past_a_hostile_picture(hostile, picture_folder, tmp_path):
+    path, reason = hostile
+    shutil.copy(path, picture_folder)
+    done = run_script("extract", picture_folder, "--out", tmp_path / "out", "--min_size", 16)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].startswith("5 accepted, 0 skipped, 1 rejected")
+    rows = {row["name"]: row for row in read_table(tmp_path / "out" / "manifest.csv")}
+    assert len(rows) == 6
+    assert (rows[path.name]["status"], rows[path.name]["code"]) == ("rejected", "over_limits")
+    assert re.fullmatch(reason, rows[path.name]["reason"])
+
+
+def test_a_hostile_picture_is_not_compressed(hostile, small_model, tmp_path):
+    path, reason = hostile
+    done = run_script("compress", path, "--model", small_model, "--out", tmp_path / "out.b17")
+    assert done.returncode == 1
+    assert re.fullmatch(f"{re.escape(str(path))}: {reason}", done.stdout.splitlines()[-1])
+    assert done.stderr == "compress.py: error: 1 of 1 files could not be converted\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hostile_picture_among_test_images_ends_an_evaluation(hostile, small_model, tmp_path):
+    path, reason = hostile
+    out = tmp_path / "out"
+    done = run_script("evaluate", "--model", small_model, "--images", path.parent, "--out", out)
+    assert done.returncode == 2
+    assert re.fullmatch(f"evaluate.py: error: {re.escape(str(path))}: {reason}\n", done.stderr)
+    assert [file for file in out.rglob("*") if file.is_file()] == []
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["file", "folder"])
+def test_a_hostile_picture_among_test_images_ends_a_split(hostile, picture_folder, tmp_path, whole):
+    path, reason = hostile
+    out, lists = tmp_path / "out", tmp_path / "lists"
+    extract_archives([picture_folder], out, ExtractSettings(min_size=16))
+    tests = path.parent if whole else path
+    done = run_script(
+        "split", "--manifest", out / "manifest.csv", "--out", lists, "--test_images", tests
+    )
+    assert done.returncode == 2
+    assert re.fullmatch(f"split.py: error: {re.escape(str(path))}: {reason}\n", done.stderr)
+    assert list(lists.rglob("*")) == []

@@ -1,12 +1,15 @@
 """Names of files that are allowed and hardly ever thought of."""
 
+import io
 import os
 import re
+import tarfile
 from pathlib import Path
 
 import pytest
 from archives import png, tar_bytes, zip_bytes
-from balle2017.data.images import list_images, list_test_images
+from balle2017.data.extraction import ExtractSettings, extract_archives
+from balle2017.data.images import list_images, list_test_images, read_image
 from balle2017.data.split import split_images
 from balle2017.data.testset import unpack_test_images
 from balle2017.errors import InputError
@@ -15,7 +18,7 @@ from balle2017.results.aggregation import read_bd, read_images
 from balle2017.results.conventional import CODECS
 from balle2017.results.evaluation import CodecPoint, encoder_at, run_evaluation
 from balle2017.results.report import images_table
-from helpers import ROOT, run_script
+from helpers import ROOT, make_picture, run_script
 
 NOT_UTF8 = b"caf\xe9.png".decode(errors="surrogateescape")
 ODD = [
@@ -76,6 +79,60 @@ def test_an_archive_of_odd_names_becomes_a_test_set(tmp_path, make):
     (tmp_path / "a.bin").write_bytes(make({name: png(i) for i, name in enumerate(names)}))
     assert unpack_test_images(tmp_path / "a.bin", tmp_path / "test") == len(names)
     assert len(list_test_images(tmp_path / "test")) == len(names)
+
+
+def tar_of_bytes(form: int) -> bytes:
+    """Return a tar with a picture whose name is not UTF-8, and two others."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form, errors="surrogateescape") as tar:
+        for seed, name in enumerate([NOT_UTF8, "b.png", "c.png"]):
+            info = tarfile.TarInfo(name)
+            info.size = len(png(seed))
+            tar.addfile(info, io.BytesIO(png(seed)))
+    return buffer.getvalue()
+
+
+def zip_of_bytes(name: str, stored: bytes) -> bytes:
+    """Return the same as a zip that was written with a name, which was then changed."""
+    data = zip_bytes({name: png(0), "b.png": png(1), "c.png": png(2)})
+    assert data.count(name.encode()) == 2
+    return data.replace(name.encode(), stored)
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (tar_of_bytes(tarfile.USTAR_FORMAT), "caf\\udce9.png"),
+        (tar_of_bytes(tarfile.GNU_FORMAT), "caf\\udce9.png"),
+        (tar_of_bytes(tarfile.PAX_FORMAT), "caf\\udce9.png"),
+        # Without a flag, names in a zip are in the code page 437.
+        (zip_of_bytes("caf_.png", b"caf\xe9.png"), "caf\u0398.png"),
+    ],
+    ids=["ustar", "gnu", "pax", "zip"],
+)
+def test_an_archive_of_names_that_are_not_utf8_is_read(tmp_path, data, shown):
+    source = tmp_path / "a.bin"
+    assert b"caf\xe9.png" in data
+    source.write_bytes(data)
+    extract_archives([source], tmp_path / "out", ExtractSettings(min_size=32))
+    rows = read_table(tmp_path / "out" / "manifest.csv")
+    found = [(row["name"], row["status"]) for row in rows]
+    assert found == [(name, "accepted") for name in (shown, "b.png", "c.png")]
+    assert unpack_test_images(source, tmp_path / "test") == 3
+    pixels = {read_image(path).tobytes() for path in list_test_images(tmp_path / "test")}
+    assert pixels == {make_picture(seed).tobytes() for seed in range(3)}
+
+
+def test_a_zip_whose_names_are_not_what_it_says_is_refused_in_a_sentence(tmp_path):
+    source = tmp_path / "a.zip"
+    # A flag says UTF-8.
+    source.write_bytes(zip_of_bytes("caf\u00e9.png", b"caf\xe9\xe9.png"))
+    for script in ("extract", "unpack_test_images"):
+        done = run_script(script, source, "--out", tmp_path / "out")
+        assert done.returncode not in (0, None)
+        (line,) = done.stderr.splitlines()
+        assert f"{source} is damaged or cut short: 'utf-8' codec can't decode" in line
+        assert list(tmp_path.rglob("*.png")) == []
 
 
 @pytest.mark.parametrize("name", [NOT_UTF8, "new\nline.png", "bell\a.png"])
