@@ -1,11 +1,12 @@
 """Where images come from, and the records that stand for them."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 from balle2017.errors import InputError
-from balle2017.files import sha256_file
+from balle2017.files import file_name, sha256_file
 from balle2017.pipeline import sources
 from helpers import ROOT
 
@@ -147,6 +148,14 @@ def test_archives_of_one_name_are_several_test_sets(tmp_path, recorder):
         assert len({getattr(test, attribute) for test in found}) == 2
     # What rules take as the record of the pictures is not that of the archive.
     assert not {test.record for test in found} & {test.archive_record for test in found}
+
+
+def test_the_names_of_all_folders_of_results_are_taken():
+    """The name of a test set has no dot, so no file of results can have it."""
+    rules = (ROOT / "workflow" / "rules").glob("*.smk")
+    names = re.findall(r"\{EXPERIMENT\}/([\w.]+)", "".join(path.read_text() for path in rules))
+    assert {name for name in names if "." not in name} == set(sources.TAKEN)
+    assert file_name("rd.csv") == "rd-csv"
 
 
 @pytest.mark.parametrize("name", sources.TAKEN)

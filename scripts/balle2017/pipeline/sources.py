@@ -24,7 +24,7 @@ from balle2017.files import (
 #: Folders of results/ that all experiments share.
 RESERVED = ("builtin", "datasets", "kodak", "testsets")
 #: Folders of an experiment that hold other things than the results on a test set.
-TAKEN = ("comparisons", "models", "split")
+TAKEN = ("comparisons", "compressai", "models", "split")
 #: Where the workflow writes, below the folder that it runs in.
 OUTPUT_FOLDERS = tuple(map(Path, (".snakemake", "logs", "results", "work")))
 BUILTIN, DATASETS, KODAK, TESTSETS = (f"results/{name}" for name in RESERVED)
