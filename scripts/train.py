@@ -98,13 +98,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parse(argv)
     training = options.from_arguments(TrainingSettings, args)
     checkpoints = args.checkpoint_dir or args.save_dir / "checkpoints"
+    tested = args.test_dir and data.PictureFolder(args.test_dir, [args.save_dir, checkpoints])
     run_options = options.from_arguments(
         RunOptions,
         args,
         save_dir=args.save_dir,
         checkpoint_dir=checkpoints,
         keep_checkpoints=not args.clear_checkpoints,
-        test_pictures=None if args.test_dir is None else data.PictureFolder(args.test_dir),
+        test_pictures=tested,
     )
     # Before the images are extracted: another process may be reading them.
     with claimed_folder(checkpoints):

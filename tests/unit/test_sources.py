@@ -226,9 +226,13 @@ def test_the_pictures_of_training_are_recorded(tmp_path, recorder, picture_folde
     config = DEFAULTS | {"training": {"test_dir": str(picture_folder)}}
     record = tmp_path / sources.training_test_record(config, recorder)
     before = record.read_text()
-    (picture_folder / "0.png").write_bytes(b"other")
+    (picture_folder / "0.png").write_bytes((picture_folder / "1.png").read_bytes())
     sources.training_test_record(config, recorder)
     assert record.read_text() != before
+    (picture_folder / "sub").mkdir()
+    (picture_folder / "0.png").rename(picture_folder / "sub" / "0.png")
+    with pytest.raises(InputError, match=r"config: training\.test_dir: .*0\.png is in a subfold"):
+        sources.training_test_record(config, recorder)
     config["training"]["test_dir"] = "nowhere"
     with pytest.raises(InputError, match=r"config: training\.test_dir: nowhere does not exist"):
         sources.training_test_record(config, recorder)

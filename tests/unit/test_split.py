@@ -87,6 +87,14 @@ def test_a_re_encoded_test_image_is_recognized(tmp_path, picture_folder):
     assert result.kept_out == ["0.png"]
 
 
+def test_a_test_image_in_a_subfolder_is_not_trained_on(tmp_path, picture_folder):
+    (picture_folder / "sub").mkdir()
+    (picture_folder / "2.png").rename(picture_folder / "sub" / "2.png")
+    values = [pixel_hash(make_picture(2)), *hashes(10)]
+    with pytest.raises(InputError, match=r"sub/2\.png is in a subfolder"):
+        split_images(manifest(tmp_path, values), tmp_path, 0.3, 1, [picture_folder])
+
+
 @pytest.mark.parametrize("val_split", [0, 1, -0.1, float("nan")])
 def test_val_split_out_of_range(tmp_path, val_split):
     with pytest.raises(InputError, match="between 0 and 1"):

@@ -1,6 +1,7 @@
 """Every flag of scripts/train.py has an effect that can be seen from outside."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,31 @@ def test_the_test_result_is_of_the_test_images(run, pictures):
     assert test["loss"] == pytest.approx(test["bpp"] + 0.03 * test["mse"], rel=1e-5)
     assert test["psnr"] == pytest.approx(10 * np.log10(255**2 / test["mse"]))
     assert f"dB on 7 image(s) of {pictures}" in run[1]
+
+
+def test_test_images_that_would_be_lost_are_found_before_the_training(pictures, tmp_path):
+    """A mean over the others would be that of another test set."""
+    tested = tmp_path / "tested"
+    shutil.copytree(pictures, tested)
+    # The run's own images lie below the test images, and are none of them.
+    arguments = ["--data_dir", pictures, "--save_dir", tested / "run", "--test_dir", tested]
+    arguments += [*SMALL, "--epochs", 1, "--steps_per_epoch", 1, "--log_images_every", 1]
+    done = run_script("train", *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert any((tested / "run" / "images").iterdir())
+    lost = tested / "sub" / "late.png"
+    lost.parent.mkdir()
+    lost.write_bytes((pictures / "0.png").read_bytes())
+    done = run_script("train", *arguments)
+    assert done.returncode == 2
+    assert f"{lost} is in a subfolder" in done.stderr
+    # Only decoding shows that it is cut.
+    lost.rename(tested / "late.png")
+    (tested / "late.png").write_bytes((pictures / "0.png").read_bytes()[:-100])
+    done = run_script("train", *arguments, "--no-resume")
+    assert done.returncode == 2
+    assert re.fullmatch(r"train\.py: error: .*late\.png: truncated.*\n", done.stderr)
+    assert "epoch 1" not in done.stdout
 
 
 def test_tensorboard_has_scalars_and_images(run):

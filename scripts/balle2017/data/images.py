@@ -223,16 +223,16 @@ def _open_failed(path: Path, error: OSError) -> BadImageError:
 
 
 class PictureFolder:
-    """The pictures directly in a folder, decoded one at a time when they are asked for.
+    """The test images of a folder, decoded one at a time when they are asked for.
 
     Attributes:
         folder: where they lie.
     """
 
-    def __init__(self, folder: Path):
-        """List the folder; see `list_images` for what it raises."""
+    def __init__(self, folder: Path, without: Iterable[Path] = ()):
+        """List the folder; see `list_test_images` for `without`, and for what it raises."""
         self.folder = folder
-        self._paths = list_images(folder)
+        self._paths = list_test_images(folder, without)
 
     def __len__(self) -> int:
         """Return the number of pictures."""

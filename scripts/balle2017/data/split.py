@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from balle2017.data.images import list_images, read_image
+from balle2017.data.images import list_test_images, read_image
 from balle2017.data.store import pixel_hash, uniform
 from balle2017.errors import InputError
 from balle2017.files import read_table, sha256_file, write_json, write_table
@@ -41,7 +41,8 @@ def split_images(
             (compared by decoded pixels).
 
     Raises:
-        InputError: no such manifest, val_split out of range, or fewer than two images left.
+        InputError: no such manifest, val_split out of range, or fewer than two images left; or
+            see `list_test_images`.
     """
     manifest, out = Path(manifest), Path(out)
     if not 0 < val_split < 1:
@@ -56,7 +57,7 @@ def split_images(
     tests = {
         pixel_hash(read_image(path))
         for entry in map(Path, test_images)
-        for path in (list_images(entry) if entry.is_dir() else [entry])
+        for path in (list_test_images(entry) if entry.is_dir() else [entry])
     }
     found = len(rows)
     kept_out = [row["name"] for row in rows if row["pixel_hash"] in tests]

@@ -143,7 +143,7 @@ def training_test_record(config: Mapping[str, Any], recorder: Recorder) -> str |
     """Return the record of the images of training.test_dir; None if that is not set.
 
     Raises:
-        InputError: there is no such folder, or an image in it is a link to results.
+        InputError: see `list_test_images`; or an image in the folder is a link to results.
     """
     folder = config["training"]["test_dir"]
     if folder is not None and recorder.writes:
@@ -151,6 +151,8 @@ def training_test_record(config: Mapping[str, Any], recorder: Recorder) -> str |
     try:
         return None if folder is None else recorder.record([Path(folder)])
     except InputError as error:
+        if folder is not None and recorder.writes:
+            list_test_images(Path(folder), OUTPUT_FOLDERS)
         raise InputError(f"config: training.test_dir: {error}") from None
 
 

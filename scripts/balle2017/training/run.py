@@ -94,6 +94,8 @@ def train(
         for path in (train_list, val_list):
             if not Path(path).is_file():
                 raise InputError(f"image list {path} does not exist")
+        for _ in options.test_pictures or ():
+            pass  # One that cannot be decoded is an error now, and not after the training.
         fingerprint = _fingerprint(settings, policy, start, train_list, val_list, options)
         record = _finished_before(options, fingerprint)
         if record is not None:
