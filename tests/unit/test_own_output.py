@@ -124,6 +124,11 @@ def test_an_evaluation_below_its_images_is_not_evaluated(pictures, words):
         seen.append((done.stdout, left_by_an_evaluation(out)))
         assert {row["image"] for row in read_table(out / "per_image.csv")} == {"a.png", "b.png"}
     assert seen[0] == seen[1]
+    there = sorted(pictures.iterdir())
+    done = run_script(*words, "--images", pictures, "--out", pictures / "results" / "..")
+    assert done.returncode == 2
+    assert f"{pictures} holds the test images; give another --out" in done.stderr
+    assert sorted(pictures.iterdir()) == there
 
 
 @pytest.mark.parametrize("out", [".", "out"])

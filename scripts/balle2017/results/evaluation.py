@@ -16,7 +16,7 @@ from PIL import Image
 from balle2017.data.images import list_test_images, read_image
 from balle2017.data.reasons import BadImageError
 from balle2017.decibel import ms_ssim_db
-from balle2017.errors import CodecLimitError, WorkError
+from balle2017.errors import CodecLimitError, InputError, WorkError
 from balle2017.files import atomic_path, write_bytes, write_json, write_table
 from balle2017.results import metrics
 
@@ -298,11 +298,14 @@ def run_evaluation(images: Path, points: list[CodecPoint]) -> list[dict[str, Any
         For each point its identity and its means, as summary.json has them.
 
     Raises:
-        InputError: no image there, or two whose names differ in the suffix only.
+        InputError: see `list_test_images`; or a point writes into the folder of the images.
         WorkError: see `evaluate_images` and `check_rates`; or a point refused all images
             that may not.
     """
     folders = list(dict.fromkeys(point.out for point in points))
+    if images.resolve() in [folder.resolve() for folder in folders]:
+        # The next evaluation would take this one's results for test images.
+        raise InputError(f"{images} holds the test images; give another --out")
     paths = list_test_images(images, without=folders)
     rows = evaluate_images(paths, points)
     summaries = []
