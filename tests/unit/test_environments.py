@@ -66,7 +66,7 @@ def test_conda_environments_have_what_their_scripts_import(name):
     rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
     wanted = set()
     for script in SCRIPTS[name]:
-        block = rules[rules.index(f'code=code("{script}")') :].split("\nrule ")[0]
+        block = rules[rules.index(f'code=code("{script}"') :].split("\nrule ")[0]
         assert f"envs/{name}.yaml" in block, script
         path = ROOT / "scripts" / f"{script}.py"
         wanted |= set.union(*(third_party(file) for file in [path, *import_closure(path)]))

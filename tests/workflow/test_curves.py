@@ -1,7 +1,7 @@
 """Curves of others, on a test set that is not Kodak."""
 
 import pandas as pd
-from workflow_tools import TINY
+from workflow_tools import TINY, make_old
 
 CURVE = "codec,bpp,psnr_rgb\nnew,0.05,20\nnew,0.5,30\nnew,3,45\n"
 
@@ -30,6 +30,7 @@ def test_curves_of_others_are_compared_and_only_their_change_compares_again(fini
         *("balle2017-f4-s1.json", "balle2017_adaptive-f4-s1.json", "jpeg.json")
     }
     file.write_text(CURVE.replace("30", "31"))
+    make_old(file)
     assert finished.planned() == expected
     file.write_text(CURVE.replace("30", "high"))
     output = finished.run(status=1)

@@ -4,7 +4,7 @@ import sys
 
 import pandas as pd
 from test_reruns import AFTER_EVALUATION
-from workflow_tools import TINY
+from workflow_tools import TINY, make_old
 
 PROGRAM = """
 import sys
@@ -68,6 +68,7 @@ def test_an_external_codec_is_in_tables_and_figures_and_only_its_change_measures
     configure(finished)
     assert finished.planned() == {}
     (tools / "codec.py").write_text(PROGRAM + "\n# another version")
+    make_old(tools / "codec.py")
     assert finished.planned() == {"evaluate_external": 2, **AFTER_EVALUATION}
 
 

@@ -1,5 +1,7 @@
 """Models that start from other models: of the base lambda, or from a folder."""
 
+import shutil
+
 from balle2017.files import read_json, read_table
 from workflow_tools import TINY
 
@@ -47,3 +49,19 @@ def test_models_start_from_the_nearest_of_a_folder(finished):
         assert start in log_of(finished, f"{name}-f4-s1", "other")
         folder = model_folder(finished, f"{name}-f4-s1", "other")
         assert read_json(folder / "model" / "config.json")["num_latents"] == latents
+
+
+def test_another_model_in_the_place_of_the_start_trains_again(finished):
+    finished.configure(
+        experiment="other",
+        lambdas=[0.011],
+        training=TINY["training"] | {"init_from": "input/start"},
+    )
+    for name in ("0.0100-f4-s1", "0.0200-f4-s1"):
+        shutil.rmtree(finished.folder / "input" / "start", ignore_errors=True)
+        shutil.copytree(model_folder(finished, name) / "model", finished.folder / "input" / "start")
+        finished.run("train")
+        record = read_json(model_folder(finished, "0.0110-f4-s1", "other") / "run.json")
+        start = read_json(model_folder(finished, name) / "model" / "config.json")
+        assert record["fingerprint"]["init_from"] == start["model_sha256"]
+        assert finished.planned("train") == {}

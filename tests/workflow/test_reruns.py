@@ -63,6 +63,11 @@ def test_editing_the_plot_only_plots(finished):
     assert finished.planned() == {"plot": 1, "report": 1}
 
 
+def test_editing_the_template_only_writes_the_report(finished):
+    finished.edit("workflow/report/report.html.j2")
+    assert finished.planned() == {"report": 1}
+
+
 def test_editing_a_metric_never_retrains(finished):
     finished.edit("scripts/balle2017/results/metrics.py")
     expected = {"evaluate_codec": 1, "evaluate_model": 2, **AFTER_EVALUATION}

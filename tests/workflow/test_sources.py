@@ -1,6 +1,7 @@
 """When the bytes of a source change, one call ends with the results of a fresh run."""
 
 import hashlib
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -161,20 +162,32 @@ def test_one_call_follows_a_source(fresh, tmp_path_factory, source):
     assert (after["train.csv"] != before["train.csv"]) == (source in TRAININGS)
 
 
+def embedded(page: Path) -> set[str]:
+    return set(re.findall(r"data:image/\w+;base64,[\w+/=]+", page.read_text(encoding="utf-8")))
+
+
 def test_models_and_sheets_follow_the_test_archive(finished):
     """All the way to the report, with the second archive copied over the first."""
     finished.configure(**zip_archive(finished, 200))
     finished.run()
     before = results(finished, "tests")
-    page = finished.folder / "results" / "tiny" / "report.html"
-    report = page.read_bytes()
+    experiment = finished.folder / "results" / "tiny"
+    sheets = {path.name: path.read_bytes() for path in (experiment / "comparisons").glob("*.png")}
+    before_shown = embedded(experiment / "report.html")
     finished.configure(**zip_archive(finished, 300))
     finished.run()
     after = results(finished, "tests")
     for part in ("codecs/jpeg", "0.0100-f4-s1"):
         assert {row["image"] for row in after[part]} == {"a.png", "b.png"}
         assert after[part] != before[part]
-    assert page.read_bytes() != report
+    for path in (experiment / "comparisons").glob("*.png"):
+        # Of the same two names, with other pictures in them.
+        assert path.read_bytes() != sheets.pop(path.name)
+    assert sheets == {}
+    # Its slider shows the pictures.
+    shown = embedded(experiment / "report.html")
+    assert shown
+    assert not shown & before_shown
     assert finished.planned() == {}
 
 

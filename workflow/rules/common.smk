@@ -58,11 +58,17 @@ def checked_config():
     return schema
 
 
-def code(script):
-    """Return a script and the package modules it imports: the inputs of its rule."""
+def code(script, *others):
+    """Return a script, and the record of all code that it runs: the inputs of its rule.
+
+    Args:
+        script: name of the script.
+        others: further files of the workflow that it reads, for the record.
+    """
     path = ROOT / "scripts" / f"{script}.py"
-    files = [path, *import_closure(path, PACKAGE)]
-    return [str(file.relative_to(ROOT)) for file in files]
+    files = [path, *import_closure(path, PACKAGE), *(ROOT / other for other in others)]
+    files = [file.relative_to(ROOT) for file in files]
+    return [str(files[0]), RECORDER.record(files, name=f"code/{script}")]
 
 
 def model_of(wildcards):
@@ -76,17 +82,19 @@ def train_flags(wildcards):
 
 
 def starting_model(wildcards):
-    """Return the config.json of the model that training starts from, if there is one."""
+    """Return the config.json of the model that training starts from, and its record, if any."""
     name = model_of(wildcards)
     start = models.starting_model(config, name, Path(MODELS_FOLDER))
-    return [] if start is None else str(start)
+    if start is None:
+        return []
+    own = start.is_relative_to(MODELS_FOLDER)
+    return [str(start), *([] if own else [RECORDER.record([start.parent])])]
 
 
 def init_flag(wildcards, input):
     """Return the flag that names the model of `starting_model`."""
-    return experiment.flags(
-        {"init_from": Path(input.init_from).parent if input.init_from else None}
-    )
+    start = Path(input.init_from[0]).parent if input.init_from else None
+    return experiment.flags({"init_from": start})
 
 
 def codec_qualities(wildcards):
@@ -101,8 +109,8 @@ def external_flags(wildcards):
 
 
 def external_files(wildcards):
-    """Return the files that the commands of an external codec name."""
-    return EXTERNAL[wildcards.codec].files()
+    """Return the record of the files that the commands of an external codec name."""
+    return RECORDER.record([Path(file) for file in EXTERNAL[wildcards.codec].files()])
 
 
 def whole_config(wildcards):

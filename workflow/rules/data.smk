@@ -23,8 +23,8 @@ rule builtin_photographs:
 
 rule download_kodak:
     input:
-        code=code("fetch_kodak"),
-        hashes=str(KODAK_HASHES.relative_to(ROOT)),
+        code=code("fetch_kodak", KODAK_HASHES),
+        hashes=ancient(str(KODAK_HASHES.relative_to(ROOT))),
     output:
         folder=directory(KODAK),
         record=f"{KODAK}.sha256",

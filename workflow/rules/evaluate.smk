@@ -65,7 +65,7 @@ rule evaluate_codec:
 rule evaluate_external:
     input:
         code=code("evaluate_external"),
-        files=external_files,
+        record=external_files,
         test_record=TEST.record,
         images=ancient(TEST.folder),
     output:

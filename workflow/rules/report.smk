@@ -44,7 +44,8 @@ if PUBLISHED:
     rule collect_curves:
         input:
             code=code("collect_curves"),
-            files=[file for file, _ in CURVES],
+            record=RECORDER.record([Path(file) for file, _ in CURVES]),
+            files=ancient([file for file, _ in CURVES]),
         output:
             PUBLISHED,
         log:
@@ -188,8 +189,8 @@ rule compare_images:
 
 rule report:
     input:
-        code=code("report"),
-        template="workflow/report/report.html.j2",
+        code=code("report", "workflow/report/report.html.j2"),
+        template=ancient("workflow/report/report.html.j2"),
         tables=rules.aggregate.output,
         figures=[rules.plot.output, rules.plot_training.output],
         published=PUBLISHED,

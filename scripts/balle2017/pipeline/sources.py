@@ -41,11 +41,13 @@ class Recorder:
         self.folder = folder
         self.writes = writes
 
-    def record(self, paths: list[Path], urls: Mapping[str, str] | None = None) -> str:
+    def record(
+        self, paths: list[Path], urls: Mapping[str, str] | None = None, name: str | None = None
+    ) -> str:
         """Return the path of the record of files, folders and addresses, see `record_sources`."""
         if self.writes:
-            return str(record_sources(paths, self.folder, urls))
-        return str(record_path(paths, self.folder, urls))
+            return str(record_sources(paths, self.folder, urls, name))
+        return str(record_path(paths, self.folder, urls, name))
 
 
 @dataclass(frozen=True)
@@ -149,10 +151,10 @@ def training_test_record(config: Mapping[str, Any], recorder: Recorder) -> str |
     if folder is not None and recorder.writes:
         _refuse_links_to_results(Path(folder), "training.test_dir")
     try:
-        return None if folder is None else recorder.record([Path(folder)])
-    except InputError as error:
         if folder is not None and recorder.writes:
             list_test_images(Path(folder), OUTPUT_FOLDERS)
+        return None if folder is None else recorder.record([Path(folder)])
+    except InputError as error:
         raise InputError(f"config: training.test_dir: {error}") from None
 
 
@@ -210,9 +212,14 @@ def dataset_name(sources: list[str], settings: dict[str, Any]) -> str:
     return f"{stem}-{sha256_json([sources, settings])[:8]}"
 
 
-def record_path(paths: list[Path], folder: Path, urls: Mapping[str, str] | None = None) -> Path:
+def record_path(
+    paths: list[Path],
+    folder: Path,
+    urls: Mapping[str, str] | None = None,
+    name: str | None = None,
+) -> Path:
     """Return the path of what `record_sources` writes."""
-    return folder / f"{sha256_json([*map(str, paths), *(urls or {})])[:16]}.sha256"
+    return folder / f"{name or sha256_json([*map(str, paths), *(urls or {})])[:16]}.sha256"
 
 
 def read_record(path: Path) -> dict[str, str]:
@@ -241,19 +248,27 @@ def _is_entry(entry: Any) -> bool:
     )
 
 
-def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] | None = None) -> Path:
+def record_sources(
+    paths: list[Path],
+    folder: Path,
+    urls: Mapping[str, str] | None = None,
+    name: str | None = None,
+) -> Path:
     """Write the SHA-256 of files, and of all files below folders, to a small record.
 
     Skips what the workflow itself writes below them (`OUTPUT_FOLDERS`).
 
-    Snakemake compares files of more than a megabyte by time only, so the record
-    stands for them: it is rewritten only when content changes. Hashes are kept
-    beside it with each file's size and times, so nothing is hashed twice.
+    Snakemake looks only at files that are newer than a result, and compares those of more than
+    a megabyte by time alone. A file that is replaced by an older one (`cp -p`, `mv`, an unpacked
+    archive) would pass for unchanged. So the record stands for them: it is rewritten when
+    content changes, and only then. Hashes are kept beside it with each file's size and times,
+    so nothing is hashed twice.
 
     Args:
         paths: files and folders.
         folder: where records are kept.
         urls: addresses and the SHA-256 of what they hold.
+        name: of the record; without one, the paths decide.
 
     Returns:
         The record's path, in the format of sha256sum.
@@ -268,7 +283,7 @@ def record_sources(paths: list[Path], folder: Path, urls: Mapping[str, str] | No
             raise InputError(f"{path} does not exist")
         found = files_below(path, OUTPUT_FOLDERS) if path.is_dir() else [path]
         files += sorted(entry for entry in found if entry.is_file())
-    record = record_path(paths, folder, urls)
+    record = record_path(paths, folder, urls, name)
     cache_path = record.with_suffix(".json")
     cache = _read_cache(cache_path)
     known = {}
