@@ -108,8 +108,9 @@ def trainings(folder: Path) -> list[psutil.Process]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             words = process.cmdline()
-            if "scripts/train.py" in words and Path(process.cwd()) == folder:
-                # The shell that Snakemake starts has the command in one word.
+            # The shell that Snakemake starts has the command in one word, and a job on a cluster
+            # has the script among the files that it waits for.
+            if words[1:2] == ["scripts/train.py"] and Path(process.cwd()) == folder:
                 found.append(process)
     return found
 
