@@ -1,6 +1,7 @@
 """What is typed is what is meant: names that look like numbers, flags that are given twice."""
 
 import itertools
+import json
 
 import pytest
 import yaml
@@ -48,6 +49,31 @@ def test_the_command_line_is_laid_over_the_files(tmp_path):
     typed = read_typed(files, ["experiment=1.30"])
     assert typed == {"experiment": "1.30", "training": {"init_from": "010", "epochs": "4"}}
     assert read_typed(files, [])["experiment"] == "1.20"
+
+
+def test_merged_maps_and_json_of_any_layout_are_read(tmp_path):
+    """Or texts of the files below them would take the place of theirs."""
+    below, merged, tabs = (tmp_path / name for name in ("a.yaml", "merged.yaml", "tabs.json"))
+    below.write_text("experiment: quickstart\ntraining: {init_from: pretrained, epochs: 4}\n")
+    merged.write_text(
+        "<<: {experiment: 1.10, test_images: 007}\n"
+        "training:\n  <<: [{init_from: 1e3}, {init_from: 8, epochs: 5}]\n  epochs: 6\n"
+    )
+    expected = {"experiment": "1.10", "test_images": "007"}
+    expected["training"] = {"init_from": "1e3", "epochs": "6"}
+    assert read_typed([below, merged], []) == expected
+    tabs.write_text(json.dumps({"experiment": "1.10", "training": {"epochs": 6.5}}, indent="\t"))
+    expected = {"experiment": "1.10", "training": {"init_from": "pretrained", "epochs": "6.5"}}
+    assert read_typed([below, tabs], []) == expected
+    tabs.write_text('{\t"seeds": [1], "seeds": [2]}')
+    with pytest.raises(InputError, match=r"tabs\.json has the key seeds twice"):
+        read_typed([tabs], [])
+
+
+def test_a_text_that_does_not_mean_the_value_is_not_taken():
+    typed = {"experiment": "1.10", "test_images": "other"}
+    kept = keep_texts({"experiment": 1.1, "test_images": "builtin"}, typed, SCHEMA)
+    assert kept == {"experiment": "1.10", "test_images": "builtin"}
 
 
 def test_null_is_nothing_where_nothing_is_allowed():

@@ -2,7 +2,10 @@
 
 import argparse
 import collections
+import contextlib
 import datetime
+import io
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,13 +21,38 @@ class _Loader(yaml.BaseLoader):
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
     keys = [loader.construct_object(key) for key, _ in node.value]
+    _refuse_repeated(keys, node.start_mark.name)
+    mapping = loader.construct_mapping(node, deep=True)
+    # The merge key of YAML: maps that this one is laid over, the first of them on top.
+    merged = mapping.pop("<<", [])
+    for part in merged if isinstance(merged, list) else [merged]:
+        mapping = part | mapping
+    return mapping
+
+
+def _refuse_repeated(keys: Iterable[Any], file: str) -> None:
     for key, times in collections.Counter(map(str, keys)).items():
         if times > 1:
             raise InputError(
-                f"config: {node.start_mark.name} has the key {key} twice, and YAML ignores the "
-                "first; remove one"
+                f"config: {file} has the key {key} twice, and Snakemake ignores the first; remove "
+                "one"
             )
-    return loader.construct_mapping(node, deep=True)
+
+
+def _read(file: Path) -> Any:
+    """Read a file with every value as text: as JSON if it is that, as Snakemake does."""
+
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _refuse_repeated((key for key, _ in pairs), str(file))
+        return dict(pairs)
+
+    text = file.read_text(encoding="utf-8")
+    try:
+        return json.loads(text, object_pairs_hook=mapping, parse_int=str, parse_float=str)
+    except ValueError:
+        stream = io.StringIO(text)
+        stream.name = str(file)
+        return yaml.load(stream, _Loader)
 
 
 _Loader.add_constructor(yaml.BaseLoader.DEFAULT_MAPPING_TAG, _mapping)
@@ -57,10 +85,9 @@ def read_typed(
     typed: dict[str, Any] = {}
     for file in files:
         try:
-            with open(file, encoding="utf-8") as stream:
-                content = yaml.load(stream, _Loader)
-        except yaml.YAMLError:
-            continue  # Snakemake says what is wrong with it, or reads it in a way of its own
+            content = _read(Path(file))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            continue  # Snakemake says what is wrong with it
         _merge(typed, content if isinstance(content, Mapping) else {})
     given: set[str] = set()
     for entry in entries:
@@ -120,7 +147,16 @@ def keep_texts(value: Any, typed: Any, schema: Mapping[str, Any]) -> Any:
         return None
     # A number in a map of a profile arrives as the text of another.
     changed = isinstance(value, bool | int | float | str | datetime.date)
-    return typed if changed and isinstance(typed, str) else value
+    return typed if changed and isinstance(typed, str) and _means(typed, value) else value
+
+
+def _means(typed: str, value: Any) -> bool:
+    """Tell whether Snakemake may have read a text as a value, on the command line or in a file."""
+    readings: list[Any] = [typed, typed.capitalize()]
+    for read in (int, float, yaml.safe_load):
+        with contextlib.suppress(ValueError, yaml.YAMLError):
+            readings.append(read(typed))
+    return str(value) in map(str, readings)
 
 
 class _Count(argparse.Action):
