@@ -57,6 +57,27 @@ def test_another_training_is_done(trained, tmp_path, change):
     assert "trained before" not in done.stdout
 
 
+def test_snapshots_of_another_training_are_not_taken(trained, tmp_path):
+    arguments, out = trained
+    folder = tmp_path / "out"
+    arguments = [folder if item == out else item for item in arguments]
+    arguments += ["--export_epochs", 1]
+    snapshot = folder / "snapshots" / "epoch-000001" / "model.safetensors"
+    assert run_script("train", *arguments).returncode == 0
+    expected = snapshot.read_bytes()
+    done = run_script("train", *arguments)
+    assert "trained before" in done.stdout
+    kept = tmp_path / "kept"
+    shutil.copytree(folder / "checkpoints" / "finished", kept)
+    assert run_script("train", *arguments, "--seed", 3, "--restart_stale").returncode == 0
+    assert snapshot.read_bytes() != expected
+    # The other training was interrupted, so the copy of the first is still there.
+    shutil.rmtree(folder / "checkpoints" / "finished")
+    shutil.copytree(kept, folder / "checkpoints" / "finished")
+    assert run_script("train", *arguments).returncode == 0
+    assert snapshot.read_bytes() == expected
+
+
 def test_an_equal_training_elsewhere_is_done_once(trained, tmp_path):
     """What counts is settings, code and images, not where the results go."""
     _, out = trained

@@ -14,7 +14,7 @@ import tensorflow as tf
 from balle2017.data.store import ImageStore
 from balle2017.decibel import psnr_db
 from balle2017.errors import DivergedError, InputError, Interrupted, WorkError
-from balle2017.files import write_json, write_table
+from balle2017.files import read_json, write_json, write_table
 from balle2017.model import runtime
 from balle2017.model.adaptation import Adaptation
 from balle2017.model.files import TrainedModel, load_model, save_adaptation, save_model
@@ -146,12 +146,23 @@ def _kept(options: RunOptions) -> Path:
 
 def _finished_before(options: RunOptions, fingerprint: dict) -> dict | None:
     """Restore the result of an equal training, and return its record; see `finished`."""
-    snapshots = (_snapshot(epoch) / "config.json" for epoch in options.export_epochs)
-    complete = all((options.save_dir / path).is_file() for path in snapshots)
     # The fingerprint does not cover the test images.
-    if not options.resume or options.test_pictures is not None or not complete:
+    if not options.resume or options.test_pictures is not None:
         return None
-    return finished.restore(_kept(options), options.save_dir, fingerprint)
+    record = finished.restore(_kept(options), options.save_dir, fingerprint)
+    # Another training may have left snapshots since.
+    if record is None or record.get("snapshots") != _snapshots(options):
+        return None
+    return record
+
+
+def _snapshots(options: RunOptions) -> dict[str, str | None]:
+    """Return the SHA-256 of the model of each epoch that is exported; None where none is there."""
+    found: dict[str, str | None] = {}
+    for epoch in options.export_epochs:
+        path = options.save_dir / _snapshot(epoch) / "config.json"
+        found[str(epoch)] = read_json(path)["model_sha256"] if path.is_file() else None
+    return found
 
 
 def _snapshot(epoch: int) -> Path:
@@ -411,6 +422,7 @@ class _Run:
             "precision_policy": self.policy,
             "fingerprint": self.fingerprint,
             "model_sha256": digest,
+            "snapshots": _snapshots(options),
             "steps": trainer.step,
             "best": best,
             "final": trainer.history[-1],
