@@ -129,6 +129,15 @@ def test_tables_of_another_model_are_found(codec, wrong_tables):
         Codec(wrong_tables).check_tables()
 
 
+def test_a_prior_without_information_is_found(codec, monkeypatch):
+    """All of its probability lies in one value, so there is no entropy to compare with."""
+    certain = lambda values: values == codec._offset + codec.model.tables["cdf_offset"]  # noqa: E731
+    prior = codec._network.prior.distribution
+    monkeypatch.setattr(prior, "prob", lambda values: tf.cast(certain(values), tf.float32))
+    with pytest.raises(WorkError, match="is broken: its prior holds no information"):
+        codec.check_tables()
+
+
 def test_no_model_with_tables_of_another_is_evaluated(wrong_tables, picture_folder, tmp_path):
     """Payload and estimate agree, as both are by these tables."""
     out = tmp_path / "out"

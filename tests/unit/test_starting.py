@@ -33,6 +33,18 @@ def started(model, lambda_rd, num_latents):
     return network
 
 
+def test_a_prior_that_ignores_its_latents_is_refused(model):
+    """Its slope has no logarithm, and the training would end with NaN."""
+    matrix = model.network.prior.named_variables()["matrix_0"]
+    before = matrix.numpy()
+    matrix.assign(np.full_like(before, -1000))
+    try:
+        with pytest.raises(InputError, match="its prior does not depend on the latents"):
+            starting_weights(model, 0.02, model.network.num_filters, model.network.num_latents)
+    finally:
+        matrix.assign(before)
+
+
 def pixels():
     return np.random.default_rng(2).integers(0, 256, (1, 32, 48, 3), np.uint8)
 

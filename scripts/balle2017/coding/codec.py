@@ -305,6 +305,10 @@ class Codec:
             shares = np.append(shares, max(1 - shares.sum(), 0))
             expected += float((shares * bits).sum())
             entropy -= float((shares * np.log2(np.maximum(shares, 1e-30))).sum())
+        if not entropy > 0:
+            raise WorkError(
+                f"the model {self.model.folder} is broken: its prior holds no information"
+            )
         excess = expected / entropy - 1
         if not excess <= _TABLES_TOLERANCE:
             raise WorkError(

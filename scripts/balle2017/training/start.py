@@ -52,6 +52,8 @@ def starting_weights(
         weights[name] = (kernel * factor).reshape(COEFFICIENTS, -1).astype(np.float32)
     # The density sees softplus(matrix_0) times a latent, see `FactorizedPrior`.
     slope = np.logaddexp(weights["prior/matrix_0"].astype(np.float64), 0) / gain
+    if not (slope > 0).all():
+        raise InputError("its prior does not depend on the latents")
     if gain != 1:
         weights["prior/matrix_0"] = (slope + np.log(-np.expm1(-slope))).astype(np.float32)
     return weights
