@@ -116,6 +116,14 @@ def test_what_is_no_b17_file_is_not_identified(data, tmp_path):
             Image.open(path)
 
 
+def test_a_size_beyond_the_limit_is_refused_before_pillow_allocates_it(data, tmp_path):
+    path = tmp_path / "large.b17"
+    # Width and height, as docs/b17.md has them.
+    path.write_bytes(data[:12] + b"\xff\xff\xff\xff" + data[16:])
+    with pytest.raises(OSError, match="over the pixel limit: 65535x65535 pixels"):
+        Image.open(path)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

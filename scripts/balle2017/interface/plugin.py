@@ -1,6 +1,7 @@
 """Pillow's plugin for .b17 files; see `balle2017.pillow`."""
 
 import functools
+import math
 import os
 from pathlib import Path
 from typing import IO
@@ -10,6 +11,7 @@ from PIL import Image, ImageFile
 
 from balle2017.coding.bitstream import HEADER_BYTES, MAGIC, Bitstream, read_size
 from balle2017.data.colour import Samples, to_srgb
+from balle2017.data.images import MAX_PIXELS
 from balle2017.data.reasons import BadImageError
 from balle2017.errors import DamagedFileError, InputError, WorkError
 from balle2017.interface.choice import UnreachableError
@@ -52,6 +54,9 @@ class B17ImageFile(ImageFile.ImageFile):
         except DamagedFileError as error:
             # What Pillow takes for "not a file of this format".
             raise SyntaxError(str(error)) from None
+        if math.prod(self.size) > MAX_PIXELS:
+            # Before Pillow allocates them.
+            raise OSError(f"over the pixel limit: {self.width}x{self.height} pixels")
         self._mode = "RGB"
         self.tile = [ImageFile._Tile("b17", (0, 0, *self.size), 0, None)]
 
