@@ -45,6 +45,15 @@ def test_a_model_that_does_not_fit_into_its_start_is_refused(model, message):
     assert models.check_models(config({"base_lambda": 0.013}, **fewer), FOLDER) == expected
 
 
+@pytest.mark.parametrize("folder", ["models", "models/0.0130-f128-s1", "."])
+def test_models_do_not_start_from_where_they_are_written(tmp_path, folder):
+    settings = config()
+    settings["training"]["init_from"] = str(tmp_path / folder)
+    name = ModelName.parse("0.0130-f128-s1")
+    with pytest.raises(InputError, match=r"training\.init_from is .*, where this experiment's mod"):
+        models.starting_model(settings, name, tmp_path / "models")
+
+
 def test_the_others_start_from_the_base():
     settings = config({"base_lambda": 0.013, "epochs": 7})
     other, base = ModelName.parse("0.0483-f128-s1"), ModelName.parse("0.0130-f128-s1")

@@ -62,6 +62,12 @@ def starting_model(config: Mapping[str, Any], name: ModelName, models: Path) -> 
     folder = config["training"]["init_from"]
     if folder is None:
         return None
+    given, own = Path(folder).resolve(), models.resolve()
+    if given.is_relative_to(own) or own.is_relative_to(given):
+        raise InputError(
+            f"config: training.init_from is {folder}, where this experiment's models are written; "
+            "name the experiment otherwise, or start from other models"
+        )
     try:
         return nearest_model(folder, lambda_rd, filters, latents(config, lambda_rd)) / "config.json"
     except InputError as error:
