@@ -374,10 +374,19 @@ def test_files_that_a_command_names_are_found(tmp_path, monkeypatch):
         (tmp_path / name).touch()
     encode = "cp script.sh --config=intra.cfg -c b{x}.cfg none.cfg script.sh {input} {output}"
     codec = ExternalCodec("mine", encode.split(), ["cp", "{input}", "{output}"], ".x")
-    assert codec.files() == ["script.sh", "intra.cfg"]
+    assert codec.files() == [shutil.which("cp"), "script.sh", "intra.cfg", "b{x}.cfg"]
+    # A program may lie anywhere in PATH, and a flag be glued to a name.
+    tools = tmp_path / "elsewhere"
+    tools.mkdir()
+    (tools / "mine").touch(0o755)
+    (tmp_path / "settings").mkdir()
+    monkeypatch.setenv("PATH", str(tools), prepend=os.pathsep)
+    encode = "mine -cintra.cfg --all=settings settings/.. .. /tmp {input} {output}"
+    codec = ExternalCodec("mine", encode.split(), ["mine", "{input}", "{output}"], ".x")
+    assert codec.files() == [str(tools / "mine"), "intra.cfg", "settings"]
     # A word that is too long to be the name of a file.
     codec = ExternalCodec("mine", ["sh", "-c", "x" * 5000], ["cp", "script.sh"], ".x")
-    assert codec.files() == ["script.sh"]
+    assert codec.files() == [shutil.which("sh"), shutil.which("cp"), "script.sh"]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from balle2017.errors import InputError
 from balle2017.names import ADAPTIVE_CODEC, MODEL_CODEC
 from balle2017.pipeline.experiment import flags
+from balle2017.pipeline.sources import OUTPUT_FOLDERS
 from balle2017.results.external import ExternalCodec, command_words
 
 
@@ -46,6 +48,16 @@ def external_codecs(
             raise InputError(f"{where}: {error}") from None
         codecs[name] = codec
     return codecs
+
+
+def files_of(codec: ExternalCodec) -> list[Path]:
+    """Return the files and folders that a codec depends on, as far as its commands name them."""
+    found = map(Path, codec.files())
+    return [
+        path
+        for path in found
+        if not (path.is_dir() and any(map(path.is_relative_to, OUTPUT_FOLDERS)))
+    ]
 
 
 def evaluation_flags(codec: ExternalCodec, qualities: list[float]) -> str:

@@ -122,12 +122,18 @@ class ExternalCodec:
                 )
 
     def files(self) -> list[str]:
-        """Return the words of the commands that name a file, such as a script or its settings."""
-        words = [word for _, command in self._commands() for word in command]
-        parts = [part for word in words for part in (word, word.partition("=")[2])]
-        # As inputs of rules, names with braces would be wildcards.
+        """Return the programs, and what else the commands name: scripts, settings, folders.
+
+        A name is a word, or what follows "=" or a flag of one letter in it. Of folders only
+        those below the working folder count: others, such as /tmp, may hold anything.
+        """
+        found = []
+        for _, (program, *words) in self._commands():
+            found += [shutil.which(program) or ""]
+            for word in (program, *words):
+                found += [word, word.partition("=")[2], re.sub("^-[A-Za-z]", "", word)]
         # Not of pathlib, which raises an error for what is too long to be a name.
-        there = (part for part in parts if "{" not in part and os.path.isfile(part))
+        there = [name for name in found if os.path.isfile(name) or _is_folder_below(name)]
         return list(dict.fromkeys(there))
 
     def describe(self) -> str:
@@ -205,6 +211,12 @@ class ExternalCodec:
         if not data:
             raise CodecLimitError(f"{program} wrote an empty file{said}")
         return data
+
+
+def _is_folder_below(name: str) -> bool:
+    """Tell whether a relative path leads to a folder below the working folder."""
+    first = os.path.normpath(name).split(os.sep)[0]
+    return os.path.isdir(name) and first not in ("", ".", "..")
 
 
 def _shown(words: Sequence[str]) -> str:
