@@ -150,6 +150,47 @@ def test_archives_of_one_name_are_several_test_sets(tmp_path, recorder):
     assert not {test.record for test in found} & {test.archive_record for test in found}
 
 
+def test_a_link_to_another_file_of_equal_size_and_times_is_seen(tmp_path, monkeypatch):
+    """As those that were unpacked together have."""
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    link = tmp_path / "link"
+    same = os.stat_result((0o100644, 0, 0, 1, 0, 0, 1, 0, 0, 0))
+    stat = Path.stat
+
+    def equal(path, **arguments):
+        real = stat(path, **arguments)
+        return os.stat_result((*same[:1], real.st_ino, *same[2:])) if path == link else real
+
+    monkeypatch.setattr(Path, "stat", equal)
+    digests = []
+    for name in "ab":
+        link.unlink(missing_ok=True)
+        link.symlink_to(name)
+        record = sources.record_sources([link], tmp_path / "records")
+        digests.append(sources.read_record(record)[str(link)])
+    assert digests == [sha256_file(tmp_path / name) for name in "ab"]
+
+
+def test_records_stay_while_another_run_uses_them(tmp_path):
+    """It would note what they say when a job ends for what the job has read."""
+    file, locks = tmp_path / "a", tmp_path / "locks"
+    file.write_text("one")
+    locks.mkdir()
+    records = tmp_path / "records"
+    record = Path(sources.Recorder(records, True, locks).record([file]))
+    before = record.read_bytes()
+    (locks / "0.input.lock").touch()
+    file.write_text("two")
+    assert sources.Recorder(records, True, locks).record([file]) == str(record)
+    assert record.read_bytes() == before
+    # One that is not there yet belongs to no job that runs.
+    assert Path(sources.Recorder(records, True, locks).record([file], name="new")).is_file()
+    (locks / "0.input.lock").unlink()
+    sources.Recorder(records, True, locks).record([file])
+    assert record.read_bytes() != before
+
+
 def test_the_names_of_all_folders_of_results_are_taken():
     """The name of a test set has no dot, so no file of results can have it."""
     rules = (ROOT / "workflow" / "rules").glob("*.smk")

@@ -38,6 +38,11 @@ from workflow_tools import TINY
         (["--config", "seeds=[1]", "-C", "seeds=[2]"], "--config is given twice"),
         (["--config", "init_form=x"], "init_form is not a config key; did you mean training.init_"),
         (["--config", "test_images=scripts"], "test_images: scripts holds no image (no file in it"),
+        (["--directory", "input"], "run the workflow in its own folder, without --directory: cd "),
+        (
+            ["--config", "training={init_from: results/tiny/models}"],
+            "training.init_from is results/tiny/models, where this experiment's models are wri",
+        ),
         (["--config", "lambdas=0.01"], "lambdas is 0.01; it must be a list, in brackets"),
         (["--config", "test_images=nowhere"], "test_images: nowhere does not exist; give a folder"),
         (

@@ -58,6 +58,14 @@ def checked_config():
     return schema
 
 
+def recorded(paths, name=None):
+    """Return the record of files and folders; see `sources.record_sources`."""
+    try:
+        return RECORDER.record(paths, name=name)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
 def code(script, *others):
     """Return a script, and the record of all code that it runs: the inputs of its rule.
 
@@ -68,7 +76,7 @@ def code(script, *others):
     path = ROOT / "scripts" / f"{script}.py"
     files = [path, *import_closure(path, PACKAGE), *(ROOT / other for other in others)]
     files = [file.relative_to(ROOT) for file in files]
-    return [str(files[0]), RECORDER.record(files, name=f"code/{script}")]
+    return [str(files[0]), recorded(files, f"code/{script}")]
 
 
 def model_of(wildcards):
@@ -87,8 +95,9 @@ def starting_model(wildcards):
     start = models.starting_model(config, name, Path(MODELS_FOLDER))
     if start is None:
         return []
+    # A model of the experiment is what another job writes.
     own = start.is_relative_to(MODELS_FOLDER)
-    return [str(start), *([] if own else [RECORDER.record([start.parent])])]
+    return [str(start), *([] if own else [recorded([start.parent])])]
 
 
 def init_flag(wildcards, input):
@@ -110,7 +119,9 @@ def external_flags(wildcards):
 
 def external_files(wildcards):
     """Return the record of the files that the commands of an external codec name."""
-    return RECORDER.record([Path(file) for file in EXTERNAL[wildcards.codec].files()])
+    codec = wildcards.codec
+    # Named after the codec, because another machine may find the program in another place.
+    return recorded(external.files_of(EXTERNAL[codec]), f"external/{codec}")
 
 
 def whole_config(wildcards):
@@ -238,12 +249,19 @@ STARTED_BY_HAND = MAIN_PROCESS and "snakemake" in sys.argv[0]
 # End of the undocumented parts.
 
 
+if Path.cwd().resolve() != ROOT.resolve():
+    sys.exit(
+        f"error: run the workflow in its own folder, without --directory: cd {ROOT}"
+    )
+
 try:
     schema = checked_config()
     EXTERNAL = external.external_codecs(config, schema, MAIN_PROCESS)
     EXPERIMENT = f"results/{config['experiment']}"
     MODELS_FOLDER = f"{EXPERIMENT}/models"
-    RECORDER = sources.Recorder(Path("work/sources"), writes=MAIN_PROCESS)
+    RECORDER = sources.Recorder(
+        Path("work/sources"), MAIN_PROCESS, Path(".snakemake/locks")
+    )
     TEST = sources.test_set(config, RECORDER, kodak.read_hashes(KODAK_HASHES))
     SOURCES, SOURCE_RECORD = sources.train_sources(config, RECORDER)
     TRAINING_TEST_RECORD = sources.training_test_record(config, RECORDER) or []

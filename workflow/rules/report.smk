@@ -44,7 +44,7 @@ if PUBLISHED:
     rule collect_curves:
         input:
             code=code("collect_curves"),
-            record=RECORDER.record([Path(file) for file, _ in CURVES]),
+            record=recorded([Path(file) for file, _ in CURVES]),
             files=ancient([file for file, _ in CURVES]),
         output:
             PUBLISHED,

@@ -36,18 +36,26 @@ class Recorder:
     The jobs of a cluster read the workflow too, and must not hash the images again.
     """
 
-    def __init__(self, folder: Path, writes: bool):
-        """Keep records in `folder`; without `writes`, write none."""
+    def __init__(self, folder: Path, writes: bool, locks: Path | None = None):
+        """Keep records in `folder`; without `writes`, write none.
+
+        While there is a file in `locks`, another Snakemake runs in this folder. Records that
+        are there then stay: Snakemake notes the inputs of a job when the job ends, and would
+        take what the record says then for what the job has read. The next call after that run
+        writes what has changed, and its jobs run again.
+        """
         self.folder = folder
         self.writes = writes
+        self.locked = writes and locks is not None and locks.is_dir() and any(locks.iterdir())
 
     def record(
         self, paths: list[Path], urls: Mapping[str, str] | None = None, name: str | None = None
     ) -> str:
         """Return the path of the record of files, folders and addresses, see `record_sources`."""
-        if self.writes:
-            return str(record_sources(paths, self.folder, urls, name))
-        return str(record_path(paths, self.folder, urls, name))
+        path = record_path(paths, self.folder, urls, name)
+        if self.writes and not (self.locked and path.is_file()):
+            record_sources(paths, self.folder, urls, name)
+        return str(path)
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ def test_set(config: Mapping[str, Any], recorder: Recorder, suite: Mapping[str, 
         if recorder.writes:
             _refuse_links_to_results(path, "kodak")
             digests = read_record(Path(record)) if record else {}
-            check_folder(path, suite, lambda file: digests[str(file)])
+            check_folder(path, suite, lambda file: digests.get(str(file)) or sha256_file(file))
         return TestSet(choice, str(path), record)
     packed = path.is_file()
     name = file_name(path.name.split(".")[0] if packed else path.resolve().name)
@@ -289,8 +297,10 @@ def record_sources(
     known = {}
     for file in files:
         status = file.stat()
-        # Copying can preserve size and mtime, but not ctime.
+        # Copying can preserve size and mtime, but not ctime. Files that were unpacked together
+        # may have equal times, and a link may lead to another of them.
         stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        stamp += [status.st_dev, status.st_ino]
         entry = cache.get(str(file))
         try:
             digest = entry[1] if entry and entry[0] == stamp else sha256_file(file)
