@@ -222,6 +222,27 @@ def test_an_absurd_header_is_not_read_into_memory(extract):
         extract(data)
 
 
+def backwards(extended: bool) -> bytes:
+    """Return a tar whose second member has a size below 0, in an extended header or its own."""
+    info = tarfile.TarInfo("back.txt")
+    if extended:
+        info.pax_headers = {"size": "-1536"}
+        header = info.tobuf(tarfile.PAX_FORMAT)
+    else:
+        info.size = -512
+        header = info.tobuf(tarfile.GNU_FORMAT)
+    return WHOLE[:CONTENT] + header + bytes(1024)
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_a_tar_that_leads_backwards_ends(extract, extended):
+    with pytest.raises(InputError, match=r"damaged or cut short: a (header|member) has -\d+ bytes"):
+        extract(backwards(extended))
+    rows = extract(tar_bytes({"in.tar": backwards(extended), "ok.png": png(9)}))
+    assert rows["in.tar"]["reason"].startswith("damaged archive: ")
+    assert rows["ok.png"]["status"] == "accepted"
+
+
 def test_bytes_that_are_passed_over_count_as_expansion(extract, monkeypatch):
     monkeypatch.setattr(archives, "_EXPANSION_ALLOWANCE", 1 << 20)
     monkeypatch.setattr(archives, "MAX_MEMBER_BYTES", 100_000)

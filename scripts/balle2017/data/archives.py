@@ -160,6 +160,8 @@ class _StrictTarInfo(tarfile.TarInfo):
             raise tarfile.ReadError("it ends without an end mark") from None
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"a header is damaged ({error})") from None
+        if info.size < 0:
+            raise tarfile.ReadError(f"a header has {info.size} bytes")
         # tarfile reads these wholly into memory: long names and extended headers.
         if info.type not in tarfile.REGULAR_TYPES and info.size > _MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header has {info.size} bytes, which is too many")
@@ -299,6 +301,9 @@ class _Walker:
                 name = prefix + printable(info.name.removeprefix("./"))
                 # tarfile would keep every header it has seen.
                 tar.members = []  # type: ignore[attr-defined]
+                # An extended header may give another size, with which tarfile would go back.
+                if info.size < 0 or tar.offset <= info.offset:  # type: ignore[attr-defined]
+                    raise tarfile.ReadError(f"a member has {info.size} bytes")
                 if info.isdir():
                     continue
                 if not info.isreg():
