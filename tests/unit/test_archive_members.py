@@ -14,6 +14,7 @@ import pytest
 from archives import gz, png, tar_bytes, zip_bytes, zst
 from balle2017.data.archives import iterate_members
 from balle2017.data.extraction import ExtractSettings, extract_archives
+from balle2017.data.streams import Stream
 from balle2017.data.testset import unpack_test_images
 from balle2017.errors import InputError
 from balle2017.files import read_table
@@ -213,3 +214,17 @@ def test_a_zstd_file_of_many_frames_is_read_to_its_end(tmp_path):
     assert len(extracted(tmp_path, frames)) == 4
     with pytest.raises(InputError, match="ends within a frame"):
         extracted(tmp_path, frames[:-1])
+
+
+class Piece(bytes):
+    """Bytes that may be joined, but not added one after the other, which copies all of them."""
+
+    def __radd__(self, other):
+        raise AssertionError
+
+
+def test_a_member_that_comes_in_small_pieces_is_joined_once():
+    pieces = iter([Piece(b"ab"), Piece(b"cd"), Piece(b"ef"), b""])
+    source = io.BytesIO()
+    source.read = lambda size: next(pieces)
+    assert Stream(source).read(100) == b"abcdef"

@@ -35,11 +35,14 @@ class Stream(io.RawIOBase):
         """Return `size` bytes, fewer only at the end."""
         if size is None or size < 0:
             raise io.UnsupportedOperation("an archive is never read as a whole")
-        data, self._head = self._head[:size], self._head[size:]
-        while len(data) < size and (more := self._rest.read(size - len(data))):
+        head, self._head = self._head[:size], self._head[size:]
+        # Some streams hand over little at a time, and bytes would be copied whole for each.
+        parts, length = [head], len(head)
+        while length < size and (more := self._rest.read(size - length)):
             self._count(len(more))
-            data += more
-        return data
+            parts.append(more)
+            length += len(more)
+        return b"".join(parts)
 
     def rewound(self) -> Readable | None:
         """Return the file itself, at its start, if it can be sought in."""
