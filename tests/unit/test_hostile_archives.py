@@ -243,6 +243,34 @@ def test_a_tar_that_leads_backwards_ends(extract, extended):
     assert rows["ok.png"]["status"] == "accepted"
 
 
+def sparse(kind: str) -> bytes:
+    """Return a tar with a picture whose header says that it is mostly a hole of a gigabyte."""
+    info, data = tarfile.TarInfo("hole.png"), b"2\n0\n1\n1073741824\n0\n".ljust(1024, b"x")
+    if kind == "old":
+        header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+        header[156:157], header[483:495] = tarfile.GNUTYPE_SPARSE, b"%011o\0" % (1 << 30)
+        header[148:156] = b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+        return WHOLE[:CONTENT] + bytes(header) + bytes(1024)
+    info.size = len(data)
+    info.pax_headers = {"GNU.sparse.realsize": str(1 << 30)} | (
+        {"GNU.sparse.map": "0,1,1073741824,0", "GNU.sparse.size": str(1 << 30)}
+        if kind == "0.1"
+        else {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+    )
+    return WHOLE[:CONTENT] + info.tobuf(tarfile.PAX_FORMAT) + data + bytes(1024)
+
+
+@pytest.mark.parametrize("kind", ["old", "0.1", "1.0"])
+def test_a_sparse_file_is_not_unpacked(extract, kind):
+    rows = extract(sparse(kind))
+    assert rows["hole.png"]["reason"].startswith("sparse file of a tar; pack it without")
+    assert sum(row["status"] == "accepted" for row in rows.values()) == 4
+    # What it shows is unknown, so it is lost.
+    with pytest.raises(InputError, match="20% of the images were rejected"):
+        extract(sparse(kind), max_rejected=0.1)
+
+
 def test_bytes_that_are_passed_over_count_as_expansion(extract, monkeypatch):
     monkeypatch.setattr(archives, "_EXPANSION_ALLOWANCE", 1 << 20)
     monkeypatch.setattr(archives, "MAX_MEMBER_BYTES", 100_000)

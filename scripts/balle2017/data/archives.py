@@ -306,7 +306,10 @@ class _Walker:
                     raise tarfile.ReadError(f"a member has {info.size} bytes")
                 if info.isdir():
                     continue
-                if not info.isreg():
+                if info.issparse():
+                    # A few bytes may stand for any size, and for any number of holes.
+                    yield Member(name, None, Refusal(Reason.SPARSE))
+                elif not info.isreg():
                     yield Member(name, None, Refusal(Reason.NOT_REGULAR))
                 else:
                     content = tar.extractfile(info)

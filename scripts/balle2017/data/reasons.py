@@ -44,6 +44,11 @@ class Reason(Enum):
         "compression method not supported",
         "compression method not supported: {method}",
     )
+    SPARSE = (
+        Status.SKIPPED,
+        "sparse file of a tar",
+        "sparse file of a tar; pack it without --sparse",
+    )
     UNREAD_ARCHIVE = (
         Status.SKIPPED,
         "archive format not supported",
