@@ -6,12 +6,14 @@ import lzma
 import random
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from archives import gz, png, tar_bytes, zip_bytes, zst
+from balle2017.data import archives as archives_module
 from balle2017.data.archives import iterate_members
 from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.data.streams import Stream
@@ -123,6 +125,37 @@ def test_a_method_of_compression_that_is_not_read_is_the_reason(tmp_path, number
 def test_the_other_methods_of_zip_are_read(tmp_path, method):
     rows = extracted(tmp_path, zip_bytes(PICTURES, method))
     assert {row["status"] for row in rows.values()} == {"accepted"}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_the_other_methods_of_zip_are_checked(tmp_path, method):
+    picture = random.Random(2).randbytes(3000)
+    whole = zip_bytes({"0.png": png(0), "a.bin": picture, "empty": b""}, method)
+    directory = whole.rindex(b"PK\x01\x02", 0, whole.rindex(b"PK\x01\x02"))
+    for at, problem in ((16, "Bad CRC-32"), (24, "damaged: ")):
+        data = bytearray(whole)
+        data[directory + at + 1] ^= 1  # of the checksum, or of the size
+        rows = extracted(tmp_path, bytes(data))
+        assert problem in rows["a.bin"]["reason"]
+        assert rows["0.png"]["status"] == "accepted"
+        assert rows["empty"]["reason"] == "not an image"
+    data = bytearray(whole)
+    data[whole.index(b"a.bin") + 1000] ^= 1
+    assert extracted(tmp_path, bytes(data))["a.bin"]["reason"].startswith("damaged: ")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_of_a_zip_no_more_is_unpacked_than_is_read(tmp_path, monkeypatch, method):
+    monkeypatch.setattr(archives_module, "MAX_MEMBER_BYTES", 100_000)
+    (tmp_path / "a.zip").write_bytes(zip_bytes({"zeros.bin": bytes(100_000_000)}, method))
+    tracemalloc.start()
+    try:
+        (member,) = iterate_members(tmp_path / "a.zip")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert str(member.refusal) == "larger than 100000 bytes"
+    assert peak < 30_000_000
 
 
 def test_a_zip_that_lacks_bytes_in_its_middle_is_named(tmp_path):

@@ -26,7 +26,7 @@ from typing import IO, Any, Self
 import zstandard
 
 from balle2017.data.reasons import Reason, Refusal
-from balle2017.data.streams import HEAD_BYTES, CountingReader, Stream, ZstdFile
+from balle2017.data.streams import HEAD_BYTES, CountingReader, Stream, ZstdFile, open_zipped
 from balle2017.errors import InputError
 from balle2017.files import files_below, printable
 
@@ -302,7 +302,7 @@ class _Walker:
                 # tarfile would keep every header it has seen.
                 tar.members = []  # type: ignore[attr-defined]
                 # An extended header may give another size, with which tarfile would go back.
-                if info.size < 0 or tar.offset <= info.offset:  # type: ignore[attr-defined]
+                if info.size < 0 or tar.offset <= info.offset:
                     raise tarfile.ReadError(f"a member has {info.size} bytes")
                 if info.isdir():
                     continue
@@ -354,7 +354,7 @@ class _Walker:
                     yield Member(name, None, Refusal(Reason.NOT_REGULAR))
                 else:
                     try:
-                        with archive.open(info) as member:
+                        with open_zipped(archive, info) as member:
                             yield from self.file(name, Stream(member, self._count), depth + 1)
                     except (*_DAMAGE, OSError) as error:
                         yield Member(

@@ -1,7 +1,12 @@
 """Streams of bytes that archives are read from."""
 
+import bz2
+import copy
 import io
+import lzma
 import os
+import zipfile
+import zlib
 from collections.abc import Callable
 from typing import IO
 
@@ -117,3 +122,58 @@ class ZstdFile(io.RawIOBase):
         data = bytes(self._ready[:size])
         del self._ready[:size]
         return data
+
+
+class _CheckedFile(io.RawIOBase):
+    """As much of a stream as a zip says that a member has; its checksum is compared at the end."""
+
+    def __init__(self, rest: Readable, size: int, checksum: int):
+        super().__init__()
+        self._rest, self._left, self._stated, self._checksum = rest, size, checksum, 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return at most `size` bytes, none only at the end."""
+        data = self._rest.read(min(size, self._left)) or b""
+        if not data and size and self._left:
+            raise zipfile.BadZipFile(f"it lacks {self._left} bytes")
+        self._left -= len(data)
+        self._checksum = zlib.crc32(data, self._checksum)
+        if not self._left and self._checksum != self._stated:
+            raise zipfile.BadZipFile("Bad CRC-32")
+        return data
+
+
+def open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Readable:
+    """Open a member of a zip, of which no more is unpacked than is asked for.
+
+    zipfile itself unpacks bzip2 and LZMA without such a bound, and a kilobyte may hold gigabytes.
+
+    Raises:
+        Exception: what zipfile raises at damage, here or when the member is read.
+    """
+    if info.compress_type not in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        return archive.open(info)
+    packed = copy.copy(info)
+    packed.compress_type, packed.file_size = zipfile.ZIP_STORED, info.compress_size
+    del packed.CRC  # is that of the unpacked bytes
+    rest = archive.open(packed)
+    if info.compress_type == zipfile.ZIP_BZIP2:
+        return _CheckedFile(bz2.BZ2File(rest), info.file_size, info.CRC)
+    # A version, the length of what follows, then as in any file of LZMA: a byte for three numbers.
+    head = rest.read(9)
+    if len(head) < 9 or head[2:4] != b"\5\0":
+        raise zipfile.BadZipFile("its LZMA data have an impossible header")
+    options = {
+        "id": lzma.FILTER_LZMA1,
+        "dict_size": int.from_bytes(head[5:], "little"),
+        "lc": head[4] % 9,
+        "lp": head[4] // 9 % 5,
+        "pb": head[4] // 45,
+    }
+    return _CheckedFile(
+        lzma.LZMAFile(rest, format=lzma.FORMAT_RAW, filters=[options]), info.file_size, info.CRC
+    )
