@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -189,13 +190,17 @@ def write_table(path: Path, columns: list[str], rows: Iterable[Mapping[str, Any]
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """Read a CSV file as a list of rows, every cell a string.
+    """Read a CSV file as a list of rows, every cell a string of any length.
 
     Raises:
         InputError: it is not a table.
     """
+    # Names in archives may be longer than csv expects; its limit is one for the whole process.
+    usual = csv.field_size_limit(sys.maxsize)
     try:
         with open(path, newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is not a table: {error}") from None
+    finally:
+        csv.field_size_limit(usual)

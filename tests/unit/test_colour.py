@@ -53,6 +53,14 @@ def test_a_profile_is_converted(primaries, gamma, form):
     assert decoded.colour == "test"
 
 
+def test_the_name_of_a_profile_is_a_short_text():
+    text = b"long" * 50_000
+    description = b"desc" + bytes(4) + struct.pack(">I", len(text) + 1) + text + bytes(79)
+    profile = icc(b"GRAY", {b"desc": description, b"kTRC": curve(1)})
+    data = encoded(Image.new("L", (64, 64), 99), "PNG", icc_profile=profile)
+    assert decode_image(data).colour == "long" * 25
+
+
 @pytest.mark.parametrize("form", EXACT)
 def test_a_large_profile_is_converted_as_a_small_one(form):
     image = Image.fromarray(make_picture(11) // 2 + 64)

@@ -10,6 +10,9 @@ from PIL import Image, ImageCms
 
 from balle2017.data.reasons import Reason, refuse
 
+# Characters of a profile's description, of which a megabyte may be in each row of a manifest.
+_LONGEST_NAME = 100
+
 #: x and y of red, green, blue and white.
 Primaries = tuple[tuple[float, float], ...]
 
@@ -241,7 +244,7 @@ def _transform(profile: bytes, kind: str) -> tuple[ImageCms.ImageCmsTransform | 
         if mode is None or (mode != kind and (mode, kind) != ("RGB", "L")):
             return None, "ICC profile of another kind, not used"
         transform = _build(source, mode)
-        name = " ".join(ImageCms.getProfileDescription(source).split())
+        name = " ".join(ImageCms.getProfileDescription(source)[:_LONGEST_NAME].split())
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None, "unreadable ICC profile, not used"
     if mode != "CMYK":
