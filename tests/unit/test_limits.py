@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import struct
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -78,6 +79,60 @@ def test_a_profile_that_unpacks_to_very_much_is_refused():
     bomb = zlib.compress(bytes(formats.MAX_PROFILE + 1))
     data = png(make_picture(1), 8, 2, [chunk(b"iCCP", b"x\0\0" + bomb)])
     assert refusal(data) == Reason.OVER_LIMITS
+
+
+def many_parts(kind: str, count: int) -> bytes:
+    """Return a picture with that many parts more than it needs."""
+    if kind in ("P1", "P2"):
+        return (
+            f"{kind} 16 16 {255 if kind == 'P2' else ''}\n".encode() + b"#\n" * count + b"1 " * 256
+        )
+    if kind in ("tEXt", "IDAT"):
+        data = encoded("PNG")
+        return data[:-12] + chunk(kind.encode(), b"") * count + data[-12:]
+    data = encoded("JPEG", progressive=True)
+    at = 2 if kind == "start" else len(data) - 2
+    return data[:at] + b"\xff\xfe\0\2" * count + data[at:]
+
+
+@pytest.mark.parametrize("kind", ["P1", "P2", "tEXt", "IDAT", "start", "end"])
+def test_a_picture_of_very_many_parts_is_refused(kind, monkeypatch):
+    monkeypatch.setattr(formats, "MAX_PARTS", 500)
+    monkeypatch.setattr(formats_jpeg, "MAX_SEGMENTS", 500)
+    few = decode_image(many_parts(kind, 0))
+    np.testing.assert_array_equal(decode_image(many_parts(kind, 400)).pixels, few.pixels)
+    assert refusal(many_parts(kind, 501)) == Reason.OVER_LIMITS
+
+
+def test_filling_is_no_part_of_a_jpeg(monkeypatch):
+    monkeypatch.setattr(formats_jpeg, "MAX_SEGMENTS", 500)
+    data = encoded("JPEG")
+    filled = data[:2] + b"\xff" * 5000 + data[2:]
+    np.testing.assert_array_equal(decode_image(filled).pixels, decode_image(data).pixels)
+
+
+def test_pillow_sees_a_png_of_many_parts_in_one(monkeypatch):
+    # For each of them it takes as long as for a thousand pixels.
+    seen = []
+    opened = Image.open
+    monkeypatch.setattr(
+        Image, "open", lambda file, **options: seen.append(file) or opened(file, **options)
+    )
+    decode_image(many_parts("IDAT", 1000))
+    assert seen[0].getvalue().count(b"IDAT") == 1
+
+
+@pytest.mark.parametrize("piece", [b"\n", b"#\n"])
+def test_a_pnm_with_a_long_header_takes_little_memory(piece):
+    gap = b"\n" + piece * 1_000_000 + b"\n"
+    tracemalloc.start()
+    try:
+        decode_image(b"P5 16" + gap + b"16 255\n" + bytes(256))
+        assert refusal(b"P5 16" + gap + b"x") == Reason.DAMAGED_IMAGE
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000_000
 
 
 @pytest.mark.parametrize("form", ["AVIF", "BMP", "GIF", "JPEG2000", "TIFF", "WEBP"])

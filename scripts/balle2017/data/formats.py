@@ -23,6 +23,9 @@ from balle2017.data.reasons import BadImageError, Reason, refuse
 #: Bytes of an ICC profile in a PNG, unpacked; those of printers have 3 MB.
 MAX_PROFILE = 16 * 1024 * 1024
 
+#: Parts of a PNG, and comments of a PNM that is text. The time grows with them: seconds.
+MAX_PARTS = 2_000_000
+
 
 @dataclass
 class Header:
@@ -74,6 +77,9 @@ def exif_orientation(exif: bytes) -> int:
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
+#: The parts that every decoder must know, as far as there are any.
+_PNG_CRITICAL = frozenset([b"IHDR", b"PLTE", b"IDAT", b"IEND"])
+
 #: First row, first column and steps of the passes of an interlaced PNG.
 _ADAM7 = [
     *((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2)),
@@ -90,60 +96,73 @@ def open_png(data: bytes) -> Header:
     Raises:
         BadImageError: it is damaged or of a kind that is not decoded.
     """
-    kept = [_PNG]
     parts: dict[bytes, bytes] = {}
+    packed: list[bytes] = []
     damage: BadImageError | None = None
     try:
-        for name, chunk, sound in _chunks(data):
+        for name, body, sound in _chunks(data):
             critical = name[:1].isupper()
-            if name == b"IHDR" and len(kept) > 1:
+            if name == b"IHDR" and (parts.keys() & _PNG_CRITICAL or packed):
                 raise refuse(Reason.DAMAGED_IMAGE, problem="PNG with two headers")
             # A wrong checksum elsewhere costs metadata, but here pixels.
             if not sound and (critical or name == b"tRNS"):
                 raise refuse(
                     Reason.DAMAGED_IMAGE, problem=f"wrong checksum of {name.decode('latin-1')}"
                 )
-            if critical and name not in (b"IHDR", b"PLTE", b"IDAT", b"IEND"):
+            if critical and name not in _PNG_CRITICAL:
                 raise refuse(Reason.UNREAD_KIND, kind=f"PNG with a part {name.decode('latin-1')!a}")
-            if critical:
-                kept.append(chunk)
-            if sound and name != b"IDAT":
-                parts.setdefault(name, chunk[8:-4])
+            if name == b"IDAT":
+                packed.append(body)
+            elif sound:
+                parts.setdefault(name, body)
     except BadImageError as error:
         damage = error  # the pixels are damaged, but the size may be known
-    if len(parts.get(b"IHDR", b"")) != 13 or kept[1][4:8] != b"IHDR":
+    if len(parts.get(b"IHDR", b"")) != 13:
         raise damage or refuse(Reason.DAMAGED_IMAGE, problem="PNG without a header")
     width, height, bits, colours = struct.unpack_from(">IIBB", parts[b"IHDR"])
     if colours not in _PNG_TYPES or not width or not height:
         raise refuse(Reason.DAMAGED_IMAGE, problem="PNG with an impossible header")
     profile, space = _png_colours(parts)
+    # Pillow sees the pixels alone; it would apply or refuse parts in its own way. It sees them in
+    # one part, because it is slow where there are many.
+    needed: dict[bytes, bytes] = {n: parts[n] for n in (b"IHDR", b"PLTE") if n in parts}
+    if packed:
+        needed[b"IDAT"] = b"".join(packed)
+    needed[b"IEND"] = b""
+    pixels = _PNG + b"".join(_chunk(name, body) for name, body in needed.items())
 
     def load() -> Samples:
         if damage is not None:
             raise damage
-        # Pillow sees the pixels alone; it would apply or refuse parts in its own way.
-        samples = _png_samples(b"".join(kept), bits, colours, parts)
+        samples = _png_samples(pixels, bits, colours, parts)
         samples.profile, samples.space = profile, space
         return samples
 
     return Header(width, height, load, exif_orientation(parts.get(b"eXIf", b"")))
 
 
+def _chunk(name: bytes, body: bytes) -> bytes:
+    """Return a part of a PNG."""
+    checksum = zlib.crc32(body, zlib.crc32(name))
+    return b"".join([struct.pack(">I", len(body)), name, body, struct.pack(">I", checksum)])
+
+
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Yield each part's name, its whole, and whether its checksum fits."""
+    """Yield each part's name, its content, and whether its checksum fits."""
     at = len(_PNG)
-    while True:
+    for _ in range(MAX_PARTS):
         if at + 12 > len(data):
             raise refuse(Reason.TRUNCATED, problem="the PNG has no end")
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
         if end > len(data):
             raise refuse(Reason.TRUNCATED, problem="the PNG ends within a part")
-        name, chunk = data[at + 4 : at + 8], data[at:end]
-        sound = zlib.crc32(memoryview(chunk)[4:-4]) == int.from_bytes(chunk[-4:], "big")
-        yield name, chunk, sound
+        name, body = data[at + 4 : at + 8], data[at + 8 : end - 4]
+        checksum = zlib.crc32(body, zlib.crc32(name))
+        yield name, body, checksum == int.from_bytes(data[end - 4 : end], "big")
         if name == b"IEND":
             return
         at = end
+    raise refuse(Reason.OVER_LIMITS, limit=f"{MAX_PARTS} parts of a PNG")
 
 
 def _png_colours(parts: dict[bytes, bytes]) -> tuple[bytes | None, Space | None]:
@@ -231,7 +250,7 @@ def _check_length(data: bytes, header: bytes) -> None:
         if rows and columns:
             wanted += rows * (1 + (columns * bits * _PNG_TYPES[colours][0] + 7) // 8)
     unpack = zlib.decompressobj()
-    packed = b"".join(chunk[8:-4] for name, chunk, _ in _chunks(data) if name == b"IDAT")
+    packed = b"".join(body for name, body, _ in _chunks(data) if name == b"IDAT")
     while wanted > 0:
         part = unpack.decompress(packed, 2**20)
         packed = unpack.unconsumed_tail
@@ -284,8 +303,9 @@ def open_pnm(data: bytes) -> Header:
     """
     kind = data[1] - ord("0")
     numbers = 2 if kind in (1, 4) else 3
-    # One way to match each byte: with \s+ a header of forty bytes would take years.
-    gap = rb"(?:\s|#[^\r\n]*[\r\n])+"
+    # One way to match each byte: with \s+ a header of forty bytes would take years. It is not
+    # tried again: with + instead of ++ a header of megabytes would take gigabytes.
+    gap = rb"(?:\s|#[^\r\n]*+[\r\n])++"
     found = re.match(rb"P[1-6]" + (gap + rb"(\d{1,9})") * numbers + rb"(?:#[^\r\n]*)?\s", data)
     if found is None:
         raise refuse(Reason.DAMAGED_IMAGE, problem="PNM without a header")
@@ -315,6 +335,8 @@ def open_pnm(data: bytes) -> Header:
 
 def _pnm_pixels(body: memoryview, kind: int, maximum: int, count: int, width: int) -> np.ndarray:
     if kind in (1, 2, 3):
+        if bytes(body).count(b"#") > MAX_PARTS:
+            raise refuse(Reason.OVER_LIMITS, limit=f"{MAX_PARTS} comments")
         text = re.sub(rb"#[^\r\n]*", b"", body)
         if kind == 1:  # its digits need no space between them
             digits = np.frombuffer(text, np.uint8)

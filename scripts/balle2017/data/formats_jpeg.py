@@ -16,12 +16,18 @@ from balle2017.data.reasons import Reason, refuse
 #: Scans of a JPEG that are decoded; usual encoders write ten. The time grows with them.
 MAX_SCANS = 100
 
+#: Segments of a JPEG that are looked at, before its coded data and in them; usual files have fifty.
+MAX_SEGMENTS = 100_000
+
 _END = b"\xff\xd9"
 
 #: Markers of the frames that are decoded: sequential and progressive, coded by Huffman's method or
 #: arithmetically.
 _FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 _PROGRESSIVE = (0xC2, 0xCA)
+
+#: A marker, after bytes of filling.
+_ANY_MARKER = re.compile(rb"\xff[^\xff]")
 
 #: A marker that can end coded data.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
@@ -63,8 +69,8 @@ def open_jpeg(data: bytes) -> Header:
     if not width or not height:
         raise refuse(Reason.DAMAGED_IMAGE, problem="JPEG without a size")
     # In coded data FF is never followed by DA; what follows the picture may hold anything.
-    if data.count(b"\xff\xda", start) > MAX_SCANS and len(_scans(data, start)[0]) > MAX_SCANS:
-        raise refuse(Reason.OVER_LIMITS, limit=f"{MAX_SCANS} scans")
+    if data.count(b"\xff\xda", start) > MAX_SCANS:
+        _scans(data, start)
     mode, space = modes[bands]
     data = _with_known_codes(data, jfif, adobe, bands, profiles)
 
@@ -141,31 +147,41 @@ def _decode_with_pillow(data: bytes) -> np.ndarray:
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
     """Yield marker, content and end of each segment before the coded data."""
     at = 2
-    while True:
-        at = data.find(b"\xff", at)
-        if at < 0 or at + 4 > len(data):
+    for _ in range(MAX_SEGMENTS):
+        found = _ANY_MARKER.search(data, at)
+        if found is None or found.start() + 4 > len(data):
             return
-        marker = data[at + 1]
-        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:
-            at += 1 if marker == 0xFF else 2  # filling, or a marker without content
-            continue
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        yield marker, data[at + 4 : end], end
+        at = found.end()
+        marker = data[at - 1]
+        if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:
+            continue  # without content
+        end = at + int.from_bytes(data[at : at + 2], "big")
+        yield marker, data[at + 2 : end], end
         at = end
+    raise refuse(Reason.OVER_LIMITS, limit=f"{MAX_SEGMENTS} segments")
 
 
 def _scans(data: bytes, at: int) -> tuple[list[bytes], int | None]:
-    """Return the headers of a JPEG's scans, the first of which is at `at`, and the end's place."""
+    """Return the headers of a JPEG's scans, the first of which is at `at`, and the end's place.
+
+    Raises:
+        BadImageError: there are too many.
+    """
     headers: list[bytes] = []
-    while (found := _MARKER.search(data, at)) is not None:
+    for _ in range(MAX_SEGMENTS):
+        found = _MARKER.search(data, at)
+        if found is None:
+            return headers, None
         marker, at = data[found.start() + 1], found.end()
         if marker == 0xD9:
             return headers, found.start()
         length = int.from_bytes(data[at : at + 2], "big")
         if marker == 0xDA:
             headers.append(data[at + 2 : at + length])
+            if len(headers) > MAX_SCANS:
+                raise refuse(Reason.OVER_LIMITS, limit=f"{MAX_SCANS} scans")
         at += length
-    return headers, None
+    raise refuse(Reason.OVER_LIMITS, limit=f"{MAX_SEGMENTS} segments")
 
 
 def _check_scans(data: bytes, start: int, progressive: bool, bands: bytes) -> None:
