@@ -1,6 +1,7 @@
 """What each kind of TIFF decodes to, beside a reference computed from its samples."""
 
 import io
+import zlib
 from itertools import product
 
 import numpy as np
@@ -217,3 +218,52 @@ def test_a_compressed_tiff_of_pillow(kind, mode):
     grey = np.asarray(rgb.convert("1" if mode == "1" else "L")) * (255 if mode == "1" else 1)
     expected = grey[..., np.newaxis] if mode in ("1", "L", "I;16") else np.asarray(rgb)
     assert_shows(buffer.getvalue(), shown(expected.astype(float), 255), 8 if kind == "jpeg" else 0)
+
+
+def damaged(kind: str, damage: str) -> bytes:
+    """Return a TIFF of one strip whose second half is zeros or noise, or begins with EOI."""
+    picture = Image.fromarray(make_picture(9, 64, 96))
+    buffer = io.BytesIO()
+    picture.convert("1" if "group" in kind or "ccitt" in kind else "RGB").save(
+        buffer, "TIFF", compression=kind
+    )
+    data = bytearray(buffer.getvalue())
+    with Image.open(buffer) as image:
+        (start,), (length,) = image.tag_v2[273], image.tag_v2[279]
+    middle, end = start + length // 2, start + length
+    replaced = {
+        "none": b"",
+        "zeros": bytes(end - middle),
+        "noise": np.random.default_rng(1).bytes(end - middle),
+        "end": b"\xff\xd9",
+    }[damage]
+    data[middle : middle + len(replaced)] = replaced
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage"),
+    [
+        *product(["tiff_adobe_deflate", "tiff_lzw"], ["zeros", "noise"]),
+        *product(["jpeg"], ["zeros", "noise", "end"]),
+        ("group4", "noise"),
+    ],
+)
+def test_damage_of_which_libtiff_makes_little_is_damage(kind, damage):
+    decode_image(damaged(kind, "none"))
+    assert refusal(damaged(kind, damage)) in (Reason.TRUNCATED, Reason.DAMAGED_IMAGE)
+
+
+def test_a_tag_of_which_libtiff_complains_does_no_harm():
+    rgb = make_picture(9, 16, 24)
+    # A unit of resolution that there is not.
+    assert_shows(tiff(rgb, 8, 2, deflate=True, tags={296: [99]}), rgb.astype(float))
+
+
+def test_deflate_may_have_its_bits_from_the_other_end():
+    rgb = make_picture(9, 16, 24)
+    packed = np.frombuffer(zlib.compress(rgb.tobytes()), np.uint8)
+    turned_bits = np.packbits(np.unpackbits(packed), bitorder="little").tobytes()
+    usual, other = (tiff(rgb, 8, 2, deflate=True, tags={266: [order]}) for order in (1, 2))
+    assert_shows(usual, rgb.astype(float))
+    assert_shows(other.replace(packed.tobytes(), turned_bits), rgb.astype(float))

@@ -4,8 +4,12 @@ How much memory and time they take cannot be told from their headers, so `limits
 module in a process of its own.
 """
 
+import contextlib
 import io
+import os
+import re
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +18,7 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 from balle2017.data.colour import Samples, Space, coded_space
 from balle2017.data.formats import Header, exif_orientation, join_halves
+from balle2017.data.formats_jpeg import open_jpeg
 from balle2017.data.reasons import BadImageError, Reason, refuse
 
 # Our own limits name the image; Pillow's would warn first.
@@ -174,6 +179,7 @@ def _open_tiff(data: bytes) -> Header:
 
     def load() -> Samples:
         samples = _tiff_samples(data, bits, photometric)
+        _check_strips(data, tags, compression)
         samples.profile = tags.get(TiffImagePlugin.ICCPROFILE)
         return samples
 
@@ -219,12 +225,62 @@ def _load_tiff(data: bytes, half: str = "L") -> TiffImagePlugin.TiffImageFile:
     image._size = (image.tag_v2[256], image.tag_v2[257])
     image.tile = [tile._replace(args=_as_stored(tile.args, half)) for tile in image.tile]
     try:
-        image.load()
+        with _no_complaints():
+            image.load()
     except ValueError as error:
         if "raw mode" in str(error):  # an entry of Pillow's table that its decoder lacks
             raise _unsupported("TIFF with these bits, bands and colours") from None
         raise
     return image
+
+
+@contextlib.contextmanager
+def _no_complaints() -> Iterator[None]:
+    """Refuse what a decoder of libtiff calls an error, on the standard error stream, and goes on.
+
+    What others say there is about tags, not pixels.
+    """
+    usual = os.dup(2)
+    reader, writer = os.pipe()
+    for end in (reader, writer):
+        os.set_blocking(end, False)  # a thousand complaints are as good as a million
+    os.dup2(writer, 2)
+    try:
+        yield
+    finally:
+        os.dup2(usual, 2)
+        for number in (usual, writer):
+            os.close(number)
+        with open(reader, "rb", buffering=0) as file:
+            said = file.read(2**16) or b""
+    if error := re.search(rb"^\w+Decode\w*: .*", said, re.MULTILINE):
+        raise refuse(Reason.DAMAGED_IMAGE, problem=error[0].decode("latin-1"))
+
+
+def _check_strips(data: bytes, tags: Any, compression: str | None) -> None:
+    """Refuse damage in the strips or tiles of a TIFF of which libtiff does not tell.
+
+    It reads no further than the last sample of Deflate, before the checksum, and keeps to itself
+    what libjpeg warns of.
+    """
+    offsets = tags.get(TiffImagePlugin.STRIPOFFSETS) or tags.get(TiffImagePlugin.TILEOFFSETS, ())
+    lengths = tags.get(TiffImagePlugin.STRIPBYTECOUNTS) or tags.get(TiffImagePlugin.TILEBYTECOUNTS)
+    strips = (data[at : at + size] for at, size in zip(offsets, lengths or (), strict=False))
+    if compression == "jpeg":
+        tables = bytes(tags.get(TiffImagePlugin.JPEGTABLES, b"")).removesuffix(b"\xff\xd9")
+        for strip in strips:
+            try:
+                open_jpeg(tables + strip[2:] if tables else strip).load()
+            except BadImageError as error:
+                if error.refusal.reason is not Reason.UNREAD_KIND:  # by itself
+                    raise
+    elif "deflate" in (compression or "") and tags.get(TiffImagePlugin.FILLORDER, 1) == 1:
+        for strip in strips:
+            unpack, left = zlib.decompressobj(), strip
+            while not unpack.eof:
+                if not unpack.decompress(left, 2**20) and not unpack.eof:
+                    raise refuse(Reason.TRUNCATED, problem="data of the TIFF have no end")
+                left = unpack.unconsumed_tail
 
 
 def _as_stored(arguments: Any, half: str) -> tuple:
