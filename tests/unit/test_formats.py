@@ -205,6 +205,7 @@ def test_a_pnm_does_not_exceed_its_maximum():
     assert refusal(b"P5 2 1 100\n" + bytes([100, 101])) == Reason.DAMAGED_IMAGE
     assert refusal(b"P2 2 1 100\n100 x1") == Reason.DAMAGED_IMAGE
     assert refusal(b"P2 2 1 100\n100 101") == Reason.DAMAGED_IMAGE
+    assert refusal(b"P1 2 1\n1 2 0") == refusal(b"P1 2 1\n1 text 0") == Reason.DAMAGED_IMAGE
 
 
 # BMP and GIF

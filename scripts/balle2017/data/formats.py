@@ -338,12 +338,12 @@ def _pnm_pixels(body: memoryview, kind: int, maximum: int, count: int, width: in
         if bytes(body).count(b"#") > MAX_PARTS:
             raise refuse(Reason.OVER_LIMITS, limit=f"{MAX_PARTS} comments")
         text = re.sub(rb"#[^\r\n]*", b"", body)
+        if re.search(rb"[^01\s]" if kind == 1 else rb"[^\d\s]", text):
+            raise refuse(Reason.DAMAGED_IMAGE, problem="PNM with a sample that is not a number")
         if kind == 1:  # its digits need no space between them
             digits = np.frombuffer(text, np.uint8)
-            samples = digits[(digits == ord("0")) | (digits == ord("1"))] - ord("0")
+            samples: np.ndarray = digits[digits >= ord("0")] - ord("0")
         else:
-            if re.search(rb"[^\d\s]", text):
-                raise refuse(Reason.DAMAGED_IMAGE, problem="PNM with a sample that is not a number")
             samples = np.fromstring(text, np.int64, sep=" ")
     elif kind == 4:
         row = (width + 7) // 8
