@@ -147,6 +147,7 @@ def test_a_tiff_is_turned(orientation, order):
         ("range", {"bits": 8, "photometric": 6}, {530: [1, 1], 532: [16, 235] + [128, 240] * 2}),
         ("planes of Lab", {"bits": 8, "photometric": 8, "planar": True}, {}),
         ("planes of YCbCr", {"bits": 8, "photometric": 6, "planar": True}, {530: [1, 1]}),
+        ("planes of grey", {"bits": 8, "photometric": 1, "planar": True}, {338: [0, 0]}),
         ("bits from the other end", {"bits": 8, "photometric": 0}, {266: [2], 277: [1], 258: [8]}),
     ],
 )

@@ -142,8 +142,8 @@ def _open_tiff(data: bytes) -> Header:
     try:
         image = TiffImagePlugin.TiffImageFile(io.BytesIO(data), "")
     except SyntaxError as error:
-        # What Pillow misses in a table of its own.
-        if str(error) == "unknown pixel mode":
+        # What Pillow misses in a table of its own, or, of planes of bands, in an entry of it.
+        if str(error) in ("unknown pixel mode", "string index out of range"):
             raise _unsupported("TIFF with these bits, bands and colours") from None
         if isinstance(error.__cause__, KeyError):
             raise _unsupported(f"TIFF with compression {error}") from None
