@@ -1,7 +1,6 @@
 """Evaluate a trained model on a folder of images, by real files and decoded pixels."""
 
 import functools
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +23,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     from balle2017.coding.codec import Codec
     from balle2017.model import runtime
     from balle2017.names import ADAPTIVE_CODEC, MODEL_CODEC
-    from balle2017.results.evaluation import CodecPoint, point_text, run_evaluation
+    from balle2017.results.evaluation import (
+        CodecPoint,
+        point_text,
+        remove_evaluation,
+        run_evaluation,
+    )
 
     runtime.configure(1, "cpu", operations=args.threads)
     codec = Codec(args.model, args.threads)
@@ -55,12 +59,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     # First the static prior, which the field calls factorized; see docs/entropy-coding.md.
     points = [point(MODEL_CODEC, codec.model.model_id, args.out, adaptive=False)]
     with_adaptation = args.out / "adaptive"
-    shutil.rmtree(with_adaptation, ignore_errors=True)
     if codec.adapts:
         points.append(
             point(ADAPTIVE_CODEC, codec.model.adaptive_id, with_adaptation, adaptive=True)
         )
-    for summary in run_evaluation(args.images, points):
+    summaries = run_evaluation(args.images, points)
+    if not codec.adapts:
+        # Those of another model, which would be taken for this one's.
+        remove_evaluation(with_adaptation, ".b17")
+    for summary in summaries:
         difference = summary["rate_difference"]
         text = "" if difference is None else f"; payload and estimate differ by {difference:.3%}"
         print(point_text(summary) + text)

@@ -66,9 +66,11 @@ def refuse_inputs_in(folders: Iterable[Path], inputs: Iterable[Path], flag: str)
     Raises:
         InputError: one does; `flag` names the output.
     """
-    for folder in folders:
-        for path in inputs:
-            if path.resolve().is_relative_to(folder.resolve()):
+    places = {folder: folder.resolve() for folder in folders}
+    for path in inputs:
+        actual = path.resolve()
+        for folder, place in places.items():
+            if actual.is_relative_to(place):
                 raise InputError(
                     f"{path} is in {folder}, where results are written; give another {flag}"
                 )

@@ -131,6 +131,51 @@ def test_an_evaluation_below_its_images_is_not_evaluated(pictures, words):
     assert sorted(pictures.iterdir()) == there
 
 
+@pytest.mark.parametrize("place", ["adaptive", "reconstructions", "bitstreams", "."])
+def test_images_where_an_evaluation_writes_are_kept(tmp_path, pictures, place):
+    out = tmp_path / "x"
+    folder = out / place
+    shutil.copytree(pictures, folder, ignore=shutil.ignore_patterns("sub"))
+    before = {path: path.read_bytes() for path in files_below(out)}
+    done = run_script("evaluate", "--model", MODEL, "--images", folder, "--out", out)
+    assert done.returncode == 2
+    assert "give another --out" in done.stderr
+    assert {path: path.read_bytes() for path in files_below(out)} == before
+
+
+def test_links_to_where_an_evaluation_writes_are_no_test_images(pictures, tmp_path):
+    kept = tmp_path / "x" / "bitstreams" / "50" / "a.jpg"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(png(3))
+    (pictures / "sub" / "a.jpg").symlink_to(kept)
+    words = ["evaluate_codec", "--codec", "jpeg", "--quality", 50, "--images", pictures / "sub"]
+    done = run_script(*words, "--out", tmp_path / "x")
+    assert done.returncode == 2
+    assert f"a.jpg is in {tmp_path / 'x' / 'bitstreams'}, where results are" in done.stderr
+    assert kept.read_bytes() == png(3)
+
+
+def test_earlier_results_of_the_adaptive_coder_go_after_an_evaluation_without_it(
+    pictures, small_model, adapted_model, tmp_path
+):
+    shutil.rmtree(pictures / "sub")
+    out = tmp_path / "out"
+    words = ["--images", pictures, "--out", out]
+    assert run_script("evaluate", "--model", adapted_model, *words).returncode == 0
+    (out / "adaptive" / "notes.txt").write_text("mine")
+    before = {path.name for path in files_below(out / "adaptive")}
+    assert {"notes.txt", "summary.json", "a.b17"} < before
+    wrong = ["--images", tmp_path / "none", "--out", out]
+    assert run_script("evaluate", "--model", small_model, *wrong).returncode == 2
+    assert {path.name for path in files_below(out / "adaptive")} == before
+    assert run_script("evaluate", "--model", small_model, *words).returncode == 0
+    assert [path.name for path in files_below(out / "adaptive")] == ["notes.txt"]
+    (out / "adaptive" / "notes.txt").unlink()
+    assert run_script("evaluate", "--model", adapted_model, *words).returncode == 0
+    assert run_script("evaluate", "--model", small_model, *words).returncode == 0
+    assert not (out / "adaptive").exists()
+
+
 @pytest.mark.parametrize("out", [".", "out"])
 def test_compressed_files_below_their_images_are_not_compressed(pictures, out):
     target = pictures / out

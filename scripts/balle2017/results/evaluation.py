@@ -17,7 +17,7 @@ from balle2017.data.images import list_test_images, read_image
 from balle2017.data.reasons import BadImageError
 from balle2017.decibel import ms_ssim_db
 from balle2017.errors import CodecLimitError, InputError, WorkError
-from balle2017.files import atomic_path, write_bytes, write_json, write_table
+from balle2017.files import atomic_path, refuse_inputs_in, write_bytes, write_json, write_table
 from balle2017.results import metrics
 
 #: Columns of per_image.csv whose means make a point of the rate-distortion curve.
@@ -47,6 +47,10 @@ RATE_TOLERANCE = 0.001
 _END_OF_STREAM_BITS = 32
 
 _WARM_UP = 64
+
+# What a point writes to its folder.
+_SUMMARY, _TABLE, _STREAMS = "summary.json", "per_image.csv", "bitstreams"
+_RECONSTRUCTIONS = "reconstructions"
 
 
 @dataclass(frozen=True)
@@ -156,10 +160,10 @@ def _row(
         "width": width,
         "height": height,
     }
-    stream = point.out / "bitstreams" / point.folder / f"{path.stem}{point.suffix}"
+    stream = point.out / _STREAMS / point.folder / f"{path.stem}{point.suffix}"
     kept = None
     if point.keep_reconstructions:
-        kept = point.out / "reconstructions" / f"{path.stem}.png"
+        kept = point.out / _RECONSTRUCTIONS / f"{path.stem}.png"
     try:
         return row | _measure(path, original, point, metrics_of, stream, kept)
     except (BadImageError, CodecLimitError) as error:
@@ -298,7 +302,8 @@ def run_evaluation(images: Path, points: list[CodecPoint]) -> list[dict[str, Any
         For each point its identity and its means, as summary.json has them.
 
     Raises:
-        InputError: see `list_test_images`; or a point writes into the folder of the images.
+        InputError: see `list_test_images`; or a point writes into the folder of the images,
+            or an image is where a point writes files.
         WorkError: see `evaluate_images` and `check_rates`; or a point refused all images
             that may not.
     """
@@ -306,7 +311,13 @@ def run_evaluation(images: Path, points: list[CodecPoint]) -> list[dict[str, Any
     if images.resolve() in [folder.resolve() for folder in folders]:
         # The next evaluation would take this one's results for test images.
         raise InputError(f"{images} holds the test images; give another --out")
+    written = [point.out / _STREAMS for point in points]
+    written += [point.out / _RECONSTRUCTIONS for point in points if point.keep_reconstructions]
+    # The folder first, whose name says more than that of an image in it.
+    refuse_inputs_in(dict.fromkeys(written), [images], "--out")
     paths = list_test_images(images, without=folders)
+    # They may be links.
+    refuse_inputs_in(dict.fromkeys(written), paths, "--out")
     rows = evaluate_images(paths, points)
     summaries = []
     for point, new in zip(points, rows, strict=True):
@@ -319,6 +330,24 @@ def run_evaluation(images: Path, points: list[CodecPoint]) -> list[dict[str, Any
     for folder in folders:
         here = [index for index, point in enumerate(points) if point.out == folder]
         table = [row for index in here for row in rows[index]]
-        write_table(folder / "per_image.csv", PER_IMAGE_COLUMNS, table)
-        write_json(folder / "summary.json", [summaries[index] for index in here])
+        write_table(folder / _TABLE, PER_IMAGE_COLUMNS, table)
+        write_json(folder / _SUMMARY, [summaries[index] for index in here])
     return summaries
+
+
+def remove_evaluation(out: Path, suffix: str) -> None:
+    """Delete the results of an earlier evaluation, and nothing else that is in their folder.
+
+    Args:
+        out: the folder of `CodecPoint.out`; it goes too if nothing is left in it.
+        suffix: of the compressed files.
+    """
+    if not (out / _SUMMARY).is_file():
+        return
+    streams = out / _STREAMS
+    for path in (out / _SUMMARY, out / _TABLE, *streams.glob(f"*{suffix}")):
+        path.unlink(missing_ok=True)
+    for folder in (streams, out):
+        # It is not there, or holds files of others.
+        with contextlib.suppress(OSError):
+            folder.rmdir()
