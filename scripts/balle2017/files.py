@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -74,6 +75,31 @@ def refuse_inputs_in(folders: Iterable[Path], inputs: Iterable[Path], flag: str)
                 raise InputError(
                     f"{path} is in {folder}, where results are written; give another {flag}"
                 )
+
+
+@contextlib.contextmanager
+def set_aside(paths: Iterable[Path], folder: Path) -> Iterator[None]:
+    """Move files and folders away while the block puts others in their places.
+
+    Args:
+        paths: with different names; those that do not exist are passed over.
+        folder: a new one, on the same disk, for what was there. If the block fails, it is moved
+            back. Otherwise it stays there, for the caller to delete.
+    """
+    folder.mkdir()
+    moved: list[Path] = []
+    try:
+        for path in paths:
+            if os.path.lexists(path):
+                os.replace(path, folder / path.name)
+                moved.append(path)
+        yield
+    except BaseException:
+        for path in reversed(moved):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            os.replace(folder / path.name, path)
+        raise
 
 
 def sha256_file(path: Path) -> str:

@@ -8,6 +8,8 @@ from archives import gz, png, special, tar_bytes, zip_bytes
 from balle2017.data.images import list_images, list_test_images, read_image
 from balle2017.data.testset import unpack_test_images
 from balle2017.errors import InputError
+from balle2017.files import sha256_file
+from helpers import run_script
 
 
 def unpacked(tmp_path, data):
@@ -17,6 +19,67 @@ def unpacked(tmp_path, data):
     found = list_images(tmp_path / "images")
     assert len(found) == count
     return found
+
+
+def test_only_an_empty_folder_or_an_unpacked_set_is_replaced(tmp_path, monkeypatch):
+    archive, out = tmp_path / "u" / "t.tar", tmp_path / "out"
+    archive.parent.mkdir()
+    archive.write_bytes(tar_bytes({"a.png": png(1)}))
+
+    def refused(out, message):
+        done = run_script("unpack_test_images", archive, "--out", out)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+
+    refused(archive.parent, f"t.tar is in {archive.parent}, where results are written")
+    monkeypatch.chdir(archive.parent)
+    refused(".", "t.tar is in ., where results are written")
+    monkeypatch.chdir(tmp_path)
+    out.mkdir()
+    for content in ({"a.png": png(1)}, {"b.png": png(2)}):
+        archive.write_bytes(tar_bytes(content))
+        unpack_test_images(archive, out)
+        assert [path.name for path in list_images(out)] == list(content)
+        # Snakemake leaves it in each folder that it makes.
+        (out / ".snakemake_timestamp").touch()
+    for name in ("notes.txt", "mine.png", "folder/notes.txt"):
+        path = out / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"mine")
+        refused(out, f"{out} holds {name.partition('/')[0]}, which is not an image unpacked there")
+        assert path.read_bytes() == b"mine"
+        path.unlink()
+    (out / "folder").rmdir()
+    unpack_test_images(archive, out)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "b.png").write_bytes(png(3))
+    refused(tmp_path / "pictures", "holds b.png, which is not an image unpacked there")
+    refused(archive, "t.tar is in")
+    assert archive.is_file()
+
+
+def test_the_record_has_the_images_alone(tmp_path):
+    archive, record = tmp_path / "t.tar", tmp_path / "record"
+    archive.write_bytes(tar_bytes({"a.png": png(1)}))
+    done = run_script("unpack_test_images", archive, "--out", tmp_path / "out", "--record", record)
+    assert done.returncode == 0, done.stderr
+    assert record.read_text() == f"{sha256_file(tmp_path / 'out' / 'a.png')}  a.png\n"
+
+
+def test_an_earlier_set_comes_back_where_the_new_one_cannot_be_put(tmp_path, monkeypatch):
+    before = unpacked(tmp_path, tar_bytes({"old.png": png(5)}))
+    move = os.replace
+
+    def fail(source, target):
+        if source.name == "pictures":
+            raise OSError(5, "Input/output error")
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        unpacked(tmp_path, tar_bytes({"new.png": png(6)}))
+    assert list_images(tmp_path / "images") == before
 
 
 def test_pictures_of_one_name_are_all_kept(tmp_path):

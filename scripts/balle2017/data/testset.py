@@ -8,10 +8,23 @@ from PIL import Image
 
 from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.data.store import STORE_COLUMNS, ImageStore
-from balle2017.files import file_name, read_table, sha256_file, write_bytes, write_table
+from balle2017.errors import InputError
+from balle2017.files import (
+    file_name,
+    read_table,
+    refuse_inputs_in,
+    set_aside,
+    sha256_file,
+    write_bytes,
+    write_table,
+)
 
 # File names are limited to 255 bytes, names of members are not, and results add to them.
 _LONGEST_NAME = 200
+
+# Lists the files of an unpacked test set beside them, so that nothing else is ever replaced.
+_LIST = ".unpacked.csv"
+_BESIDE = {_LIST, ".snakemake_timestamp"}
 
 
 def unpack_test_images(archive: Path, out: Path) -> int:
@@ -23,12 +36,16 @@ def unpack_test_images(archive: Path, out: Path) -> int:
 
     Args:
         archive: tar or zip.
-        out: the folder; an earlier one is replaced.
+        out: the folder; an earlier test set that was unpacked there is replaced.
 
     Raises:
-        InputError: see `extract_archives`; or an image cannot be read or decoded, because a
-            mean over the others would be that of another test set.
+        InputError: see `extract_archives`; or `out` holds other files; or an image cannot be
+            read or decoded, because a mean over the others would be that of another test set.
     """
+    refuse_inputs_in([out], [archive, Path.cwd()], "--out")
+    _check_replaceable(out)
+    # Behind a link too the folder is replaced, and the name of the link stays.
+    out = out.resolve()
     work = out.with_name(f".{out.name}.partial")
     shutil.rmtree(work, ignore_errors=True)
     try:
@@ -53,14 +70,30 @@ def unpack_test_images(archive: Path, out: Path) -> int:
             while path.exists():
                 path, number = pictures / f"{stem}-{number}.png", number + 1
             Image.fromarray(store[index]).save(path)
-        shutil.rmtree(out, ignore_errors=True)
-        os.replace(pictures, out)
+        names = sorted(os.listdir(pictures))
+        write_table(pictures / _LIST, ["name"], [{"name": name} for name in names])
+        with set_aside([out], work / "earlier"):
+            os.replace(pictures, out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return len(store)
 
 
+def _check_replaceable(out: Path) -> None:
+    """Raise InputError where a folder holds anything that `unpack_test_images` did not write."""
+    if out.is_dir():
+        found = set(os.listdir(out))
+        known = {row.get("name") for row in read_table(out / _LIST)} if _LIST in found else set()
+        if others := sorted(found - known - _BESIDE):
+            raise InputError(
+                f"{out} holds {others[0]}, which is not an image unpacked there before; give "
+                "another --out, or delete the folder"
+            )
+    elif os.path.lexists(out):
+        raise InputError(f"{out} is not a folder; give another --out")
+
+
 def write_record(folder: Path, record: Path) -> None:
-    """Write the SHA-256 of every file in a folder, in the format of sha256sum."""
-    paths = sorted(path for path in folder.iterdir() if path.is_file())
+    """Write the SHA-256 of every file in a folder but hidden ones, in the format of sha256sum."""
+    paths = sorted(path for path in folder.glob("[!.]*") if path.is_file())
     write_bytes(record, "".join(f"{sha256_file(path)}  {path.name}\n" for path in paths).encode())
