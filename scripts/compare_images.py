@@ -20,9 +20,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the sheets")
     args = parser.parse_args(argv)
 
+    from balle2017.errors import InputError
     from balle2017.results.aggregation import read_bd, read_rd
     from balle2017.results.comparison import compare, draw_sheet
 
+    for folder in (args.images, args.evaluation / "reconstructions"):
+        if args.out.resolve() == folder.resolve():
+            # Sheets are named after the images.
+            raise InputError(f"{folder} holds images to compare; give another --out")
     bd = read_bd(args.bd)
     # The workflow waits for the folder, even if there is nothing to draw.
     args.out.mkdir(parents=True, exist_ok=True)

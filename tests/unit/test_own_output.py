@@ -10,6 +10,7 @@ from balle2017.data.images import list_test_images
 from balle2017.errors import InputError
 from balle2017.files import files_below, read_table
 from balle2017.pipeline import sources
+from balle2017.results.publication import KEPT, publish_results
 from helpers import ROOT, run_script
 
 MODEL = ROOT / "pretrained" / "0.0018"
@@ -174,6 +175,36 @@ def test_earlier_results_of_the_adaptive_coder_go_after_an_evaluation_without_it
     assert run_script("evaluate", "--model", adapted_model, *words).returncode == 0
     assert run_script("evaluate", "--model", small_model, *words).returncode == 0
     assert not (out / "adaptive").exists()
+
+
+@pytest.mark.parametrize("place", ["images", "evaluation/reconstructions"])
+def test_sheets_are_not_written_over_what_they_show(pictures, tmp_path, place):
+    folder = tmp_path / place
+    shutil.copytree(pictures, folder)
+    before = (folder / "a.png").read_bytes()
+    words = ["--images", tmp_path / "images", "--evaluation", tmp_path / "evaluation"]
+    tables = ["--rd", tmp_path / "rd.csv", "--bd", tmp_path / "bd.csv"]
+    done = run_script("compare_images", *words, *tables, "--out", folder / ".." / folder.name)
+    assert done.returncode == 2
+    assert f"{folder} holds images to compare; give another --out" in done.stderr
+    assert (folder / "a.png").read_bytes() == before
+
+
+def test_a_publication_into_its_own_run_is_refused_and_its_sheets_stay(tmp_path):
+    run, out = tmp_path / "run", tmp_path / "out"
+    for folder, name in ((run, "new.png"), (out, "earlier.png"), (out, "notes.txt")):
+        (folder / "comparisons").mkdir(parents=True, exist_ok=True)
+        (folder / "comparisons" / name).write_bytes(b"")
+    for name in KEPT:
+        if not (run / name).exists():
+            (run / name).write_bytes(b"")
+    with pytest.raises(InputError, match="give another --out"):
+        publish_results(run, run)
+    assert (run / "comparisons" / "new.png").exists()
+    with pytest.raises(InputError, match="holds no finished model"):
+        publish_results(run, out)
+    names = {path.name for path in (out / "comparisons").iterdir()}
+    assert names == {"new.png", "earlier.png", "notes.txt"}
 
 
 @pytest.mark.parametrize("out", [".", "out"])

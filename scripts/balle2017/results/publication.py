@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from balle2017.errors import InputError
-from balle2017.files import atomic_path, read_map, write_bytes, write_table
+from balle2017.files import atomic_path, read_map, refuse_inputs_in, write_bytes, write_table
 from balle2017.names import lambda_name
 from balle2017.results.aggregation import read_bd
 from balle2017.results.style import curve_label
@@ -34,6 +34,8 @@ MODEL_COLUMNS = [
     "manifest_sha256",
 ]
 
+_SHEETS = "comparisons"
+
 #: Files and folders of results/EXPERIMENT that are kept.
 KEPT = [
     "rd.csv",
@@ -45,7 +47,7 @@ KEPT = [
     "rd_curve.svg",
     "rd_per_image.png",
     "training_curves.png",
-    "comparisons",
+    _SHEETS,
 ]
 #: Also kept if there are published curves for the test set.
 KEPT_PUBLISHED = ["bd_rate_published.csv", "calibration.csv", "published.txt"]
@@ -177,23 +179,28 @@ def publish_results(results: Path, out: Path) -> None:
     """Copy tables, figures and comparison sheets of results/EXPERIMENT, and write models.csv.
 
     Raises:
-        InputError: the run is not finished.
+        InputError: the run is not finished, or its sheets are where those are written.
     """
+    refuse_inputs_in([out / _SHEETS], [results / _SHEETS], "--out")
     kept = KEPT + [name for name in KEPT_PUBLISHED if (results / name).exists()]
     missing = [name for name in kept if not (results / name).exists()]
     if missing:
         raise InputError(f"{results} lacks {', '.join(missing)}; run the workflow to its end first")
-    # They may show other images.
-    shutil.rmtree(out / "comparisons", ignore_errors=True)
+    copied = set()
     for name in kept:
         source = results / name
         files = sorted(source.glob("[!.]*")) if source.is_dir() else [source]
         for file in files:
-            copy(file, out / file.relative_to(results))
+            target = out / file.relative_to(results)
+            copy(file, target)
+            copied.add(target)
     write_table(out / "models.csv", MODEL_COLUMNS, model_rows(results / "models"))
     if (results / "bd_rate_published.csv").exists():
         tables = (read_bd(results / name) for name in ("bd_rate.csv", "bd_rate_published.csv"))
         write_bytes(out / "table.md", reference_table(*tables).encode())
+    # Sheets of an earlier run, which may show other images.
+    for sheet in set((out / _SHEETS).glob("*.png")) - copied:
+        sheet.unlink()
 
 
 def copy(source: Path, target: Path) -> None:
