@@ -1,5 +1,6 @@
 """What a program writes below its input is not its input the next time."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -78,6 +79,65 @@ def test_a_source_that_would_be_replaced_is_refused_and_kept(pictures, source):
         with pytest.raises(InputError, match="give another --out"):
             extract_archives([given], pictures, ExtractSettings(min_size=16))
     assert (images / "a.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("manifest.csv", "name,label\na.png,1\n"),
+        ("manifest.csv", ""),
+        ("dataset.json", '{"name": "mine"}'),
+        ("dataset.json", "mine"),
+    ],
+)
+def test_other_files_of_the_names_of_a_dataset_s_are_kept(pictures, name, content):
+    path = pictures / name
+    path.write_text(content)
+    done = run_script("extract", pictures, "--out", pictures, "--min_size", 16)
+    assert done.returncode == 2
+    assert f"{path} is not a dataset's; give another --out" in done.stderr
+    assert path.read_text() == content
+    assert not (pictures / "images").exists()
+
+
+def whole(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_dataset_whose_images_are_a_link_is_kept(pictures, tmp_path):
+    out, disk = tmp_path / "out", tmp_path / "disk"
+    extract_archives([pictures], out, ExtractSettings(min_size=16))
+    (out / "images").rename(disk)
+    (out / "images").symlink_to(disk)
+    before = whole(tmp_path)
+    with pytest.raises(InputError, match="images is a link or a file, not a folder; give another"):
+        extract_archives([pictures], out, ExtractSettings(min_size=16, seed=2))
+    assert whole(tmp_path) == before
+
+
+@pytest.mark.parametrize("fails", ["images", "manifest.csv", "dataset.json"])
+def test_the_earlier_dataset_comes_back_where_a_new_one_cannot_be_put(
+    pictures, tmp_path, monkeypatch, fails
+):
+    out = tmp_path / "out"
+    extract_archives([pictures], out, ExtractSettings(min_size=16))
+    before = whole(out)
+    (pictures / "d.png").write_bytes(png(7))
+    move = os.replace
+
+    def replace(source, target):
+        # Not where the earlier one is moved away or back.
+        if Path(target) == out / fails and "earlier" not in Path(source).parts:
+            raise OSError(5, "Input/output error")
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OSError, match="Input/output error"):
+        extract_archives([pictures], out, ExtractSettings(min_size=16))
+    assert whole(out) == before
+    monkeypatch.undo()
+    extract_archives([pictures], out, ExtractSettings(min_size=16))
+    assert "d.png" in names(out / "manifest.csv")
 
 
 def test_train_does_not_train_on_what_it_left(pictures, tmp_path, monkeypatch):

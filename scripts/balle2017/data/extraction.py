@@ -22,11 +22,12 @@ from PIL import Image
 
 from balle2017.data import kinds
 from balle2017.data.archives import Member, iterate_members, source_size
+from balle2017.data.dataset import install, own_folders
 from balle2017.data.images import MAX_PIXELS, decode_image, read_size
 from balle2017.data.reasons import BadImageError, Reason, Refusal, Status
-from balle2017.data.store import MANIFEST_COLUMNS, SHARD_NAME, ShardWriter, pixel_hash, uniform
+from balle2017.data.store import MANIFEST_COLUMNS, ShardWriter, pixel_hash, uniform
 from balle2017.errors import InputError, WorkError
-from balle2017.files import printable, refuse_inputs_in, sha256_file, write_json, write_table
+from balle2017.files import printable, write_table
 from balle2017.options import check, option
 from balle2017.progress import ByteProgress
 
@@ -306,21 +307,6 @@ def _sampled_rows(
             yield sampled.get(index) or json.loads(line)
 
 
-def _own_folders(sources: list[Path], out: Path) -> list[Path]:
-    """Return the folders that hold this extraction's own output.
-
-    Raises:
-        InputError: a source lies in one of them, or `out`/images holds something else.
-    """
-    images, partial = out / "images", out / ".partial"
-    refuse_inputs_in([images, partial], sources, "--out")
-    if images.is_dir() and not all(SHARD_NAME.fullmatch(name) for name in os.listdir(images)):
-        raise InputError(f"{images} holds files that are not a dataset's; give another --out")
-    # If a source is the output folder or lies in it, the other files there are the user's.
-    inside = any(source.resolve().is_relative_to(out.resolve()) for source in sources)
-    return [images, partial, out / "downloads"] if inside else [out]
-
-
 def extract_archives(
     sources: list[Path],
     out: Path,
@@ -357,7 +343,7 @@ def extract_archives(
     for source in sources:
         if not source.exists():
             raise InputError(f"archive {source} does not exist")
-    without = [*without, *_own_folders(sources, out)]
+    without = [*without, *own_folders(sources, out)]
     names = ", ".join(map(str, sources))
     partial = out / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -400,7 +386,7 @@ def extract_archives(
             _check_counts(names, counts["accepted"], lost, reasons, settings)
         except InputError as error:
             raise InputError(f"{error}{first}") from None
-        _install(partial, out, counts)
+        install(partial, out, counts)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -446,23 +432,6 @@ def _check_counts(
             f"{names}: {share:.0%} of the images were rejected ({common}); "
             f"max_rejected allows {settings.max_rejected:.0%}"
         )
-
-
-def _install(partial: Path, out: Path, counts: Counter) -> None:
-    """Put a finished extraction in place; `dataset.json` comes last."""
-    (out / "dataset.json").unlink(missing_ok=True)
-    (out / "manifest.csv").unlink(missing_ok=True)
-    shutil.rmtree(out / "images", ignore_errors=True)
-    os.replace(partial / "images", out / "images")
-    os.replace(partial / "manifest.csv", out / "manifest.csv")
-    summary = {
-        "members": counts.total(),
-        "accepted": counts["accepted"],
-        "skipped": counts["skipped"],
-        "rejected": counts["rejected"],
-        "manifest_sha256": sha256_file(out / "manifest.csv"),
-    }
-    write_json(out / "dataset.json", summary)
 
 
 def extract_tar(path: Path, out: Path, settings: ExtractSettings | None = None) -> Counter:
