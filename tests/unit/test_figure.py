@@ -47,6 +47,14 @@ CODECS = ["jpeg", "jpeg_plain", "jpeg2000", "jpeg2000_plain", "webp", "avif", "j
 LONG = ["a codec with a very long name, in the version of last year", "jpeg"]
 
 
+def test_names_that_begin_with_an_underscore_are_in_the_legend():
+    published = read_published(PUBLISHED)
+    published.loc[published["curve"] == "bpg444", "label"] = "_bpg"
+    figure = plotting._draw_rd(table(["_mine"]), 2, published, SCREEN)
+    (legend,) = figure.legends
+    assert {"_bpg", "_mine"} < {text.get_text() for text in legend.get_texts()}
+
+
 @pytest.mark.parametrize("names", [[], ["jpeg"], CODECS, LONG], ids=len)
 @pytest.mark.parametrize(
     "look",

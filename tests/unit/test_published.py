@@ -12,6 +12,7 @@ from balle2017.results.published import (
     COUNTERPARTS,
     bd_against_published,
     calibrate,
+    collect_published,
     published_text,
     read_published,
 )
@@ -66,6 +67,42 @@ def test_a_curve_above_the_published_one_is_off_by_that_much(published):
     text = published_text(calibration, bd, published)
     assert "balle2017-f128-s1 against the published factorized prior: +" in text
     assert "jpeg_plain minus the published jpeg420, PSNR: mean +0.25 dB" in text
+
+
+def written(path, *lines):
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["x,0.1,30,9", "x,0.2,32,9"], "its first row has more cells than its header"),
+        (["x,0.1,30", "x,0.2,32,9"], "Expected 3 fields in line 4, saw 4"),
+    ],
+)
+def test_a_row_that_is_longer_than_the_header_is_an_error(tmp_path, rows, message):
+    path = written(tmp_path / "t.csv", "# one", "codec,bpp,psnr_rgb", *rows)
+    with pytest.raises(
+        InputError, match=rf"{path} is not a table of published curves: .*{message}"
+    ):
+        read_published(path)
+
+
+def test_only_whole_lines_are_comments(tmp_path):
+    head = "codec,label,source,bpp,psnr_rgb"
+    rows = ["x,C# codec,Team #1,0.1,30", "x,C# codec,Team #1,0.2,32"]
+    path = written(tmp_path / "t.csv", "\ufeff# about", "# more", head, rows[0], "#", rows[1])
+    table = read_published(path)
+    assert table["label"].tolist() == ["C# codec"] * 2
+    assert table["source"].tolist() == ["Team #1"] * 2
+    assert table["psnr_rgb"].tolist() == [30, 32]
+    again = tmp_path / "again.csv"
+    write_frame(again, collect_published([(path, "Group #2")]))
+    assert read_published(again)["source"].tolist() == ["Group #2"] * 2
+    path = written(tmp_path / "t.csv", head, '"#1",,,0.1,30')
+    with pytest.raises(InputError, match="a curve whose name begins with #; give it another name"):
+        read_published(path)
 
 
 def test_points_outside_the_published_range_do_not_count(published):

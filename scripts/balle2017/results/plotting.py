@@ -170,7 +170,7 @@ def _draw_rd(
             axis.set_xlabel("Rate (bits per pixel, from file sizes)")
             axis.set_ylabel(AXES[metric])
             axis.grid(alpha=0.3)
-        add_legend(figure, *axes.flat[0].get_legend_handles_labels())
+        add_legend(figure, axes.flat[0].get_lines())
         if look.title:
             figure.suptitle(f"{rd['testset'].iloc[0]}: mean of {count_text(rd)}")
     return figure
@@ -255,6 +255,5 @@ def plot_images(
         axis.tick_params(labelsize=8)
     figure.supxlabel("Rate (bits per pixel, from file sizes)", fontsize=10)
     figure.supylabel(AXES["psnr_rgb"], fontsize=10)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    add_legend(figure, handles, labels, above=True)
+    add_legend(figure, axes.flat[0].get_lines(), above=True)
     save_figure(figure, out / "rd_per_image")

@@ -77,6 +77,9 @@ def read_published(path: Path, source: str = "") -> pd.DataFrame:
         )
     if (names.str.strip() == "").any():
         raise InputError(f"{path} has a curve without a name in the column codec")
+    if names.str.startswith("#").any():
+        # Where tables of curves are read again, such a line is a comment.
+        raise InputError(f"{path} has a curve whose name begins with #; give it another name")
     labels = table["label"].where(table["label"].fillna("") != "", names)
     return pd.DataFrame(
         {
@@ -91,7 +94,7 @@ def read_published(path: Path, source: str = "") -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    table = read_frame(path, _COLUMNS, "table of published curves", comment="#")
+    table = read_frame(path, _COLUMNS, "table of published curves", comments=True)
     if not set(_QUALITIES) & set(table):
         raise InputError(f"{path} is not a table of published curves: it lacks {_QUALITIES[0]}")
     return table

@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from balle2017.files import atomic_path
 from balle2017.results.tables import is_adaptive, is_model, widths_and_seed
@@ -98,11 +99,14 @@ def curve_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     return {name: line_style(index) for index, name in enumerate(order)}
 
 
-def add_legend(figure: Figure, handles: list[Any], labels: list[str], above: bool = False) -> None:
-    """Put a legend below or above all panels, in as many columns as fit.
+def add_legend(figure: Figure, lines: Iterable[Line2D], above: bool = False) -> None:
+    """Put a legend of some lines below or above all panels, in as many columns as fit.
 
     The panels keep their height, and the figure grows by the height of the legend.
     """
+    handles = list(lines)
+    # Given, because matplotlib by itself leaves out what begins with an underscore.
+    labels = [str(line.get_label()) for line in handles]
     width, height = figure.get_size_inches()
     for columns in range(min(_LEGEND_COLUMNS, len(labels)), 0, -1):
         legend = figure.legend(

@@ -4,7 +4,6 @@ import io
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -34,7 +33,9 @@ TEXT = (
 )
 
 
-def read_frame(path: Path, columns: Iterable[str], what: str, **options: Any) -> pd.DataFrame:
+def read_frame(
+    path: Path, columns: Iterable[str], what: str, comments: bool = False
+) -> pd.DataFrame:
     """Read a CSV file with at least some columns.
 
     Text is kept as it is written. An empty cell is an empty text.
@@ -43,15 +44,24 @@ def read_frame(path: Path, columns: Iterable[str], what: str, **options: Any) ->
         path: the file.
         columns: that it must have.
         what: the kind of table, in words, for the message.
-        options: of `pandas.read_csv`.
+        comments: pass over lines that begin with #.
 
     Raises:
-        InputError: it does not exist, or is another table.
+        InputError: it does not exist, is another table, or has a row that is longer than its
+            header.
     """
     try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            content = file.read()
+        if comments:
+            # Empty lines are passed over, and messages count them.
+            content = re.sub(r"(?m)^#[^\r\n]*", "", content)
         # By default pandas reads numbers of 15 digits and more with another last bit.
         text = dict.fromkeys(TEXT, str)
-        frame = pd.read_csv(path, float_precision="round_trip", converters=text, **options)
+        frame = pd.read_csv(io.StringIO(content), float_precision="round_trip", converters=text)
+        if not isinstance(frame.index, pd.RangeIndex):
+            # pandas would take the first columns for names of rows. It refuses later longer rows.
+            raise ValueError("its first row has more cells than its header")
         frame = frame.astype({column: "Int64" for column in _WHOLE if column in frame})
     except FileNotFoundError:
         raise InputError(f"table {path} does not exist") from None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from balle2017.errors import InputError
 from balle2017.results.style import add_legend, drawing, line_style, save_figure
@@ -49,12 +50,13 @@ def plot_training(histories: dict[str, pd.DataFrame], out: Path) -> None:
     """
     figure = Figure(figsize=(13, 4), layout="constrained")
     axes = figure.subplots(1, len(_PANELS))
+    named: list[Line2D] = []
     for axis, (quantity, label) in zip(axes, _PANELS.items(), strict=True):
         for index, (name, history) in enumerate(histories.items()):
             colour, marker = line_style(index)
             # Losses of different lambdas differ too much for one axis.
             unit = history["val_loss"].iloc[-1] if quantity == "loss" else 1
-            axis.plot(
+            named += axis.plot(
                 history["step"],
                 history[f"val_{quantity}"] / unit,
                 color=colour,
@@ -76,7 +78,8 @@ def plot_training(histories: dict[str, pd.DataFrame], out: Path) -> None:
         axis.set_xlabel("Training step")
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
-    add_legend(figure, *axes[0].get_legend_handles_labels())
+    # The panels have the same ones.
+    add_legend(figure, named[: len(histories)])
     figure.suptitle(
         "Thick: validation, rounded latents. Thin: training patches, quantized for training."
     )
