@@ -175,11 +175,56 @@ def test_a_picture_in_a_subfolder_of_a_test_set_is_named(tmp_path, name):
         list_test_images(tmp_path)
 
 
+@pytest.mark.parametrize("where", [".", "sub"])
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("more.zip", zip_bytes({"b.png": png(2)})),
+        ("MORE.TAR", tar_bytes({"b.png": png(2)})),
+        ("more.tar.gz", gz(tar_bytes({"b.png": png(2)}))),
+        ("more.tgz", b""),
+        ("more", tar_bytes({"b.png": png(2)})),
+        ("more2", zip_bytes({"b.png": png(2)})),
+        ("b.png.gz", gz(png(2))),
+        ("b.JPG.xz", b""),
+        ("more.rar", b""),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_archive_beside_a_test_set_is_named(tmp_path, where, name, data):
+    (tmp_path / "a.png").write_bytes(png(1))
+    (tmp_path / where).mkdir(exist_ok=True)
+    (tmp_path / where / name).write_bytes(data)
+    with pytest.raises(InputError, match=rf"{name} is an archive or a compressed image"):
+        list_test_images(tmp_path)
+
+
+def test_a_link_to_a_folder_of_pictures_is_named(tmp_path):
+    folder, other = tmp_path / "images", tmp_path / "other"
+    for path in (folder, other / "deep"):
+        path.mkdir(parents=True)
+    (folder / "a.png").write_bytes(png(1))
+    (folder / "link").symlink_to(other)
+    (folder / ".hidden").symlink_to(folder)
+    (other / "deep" / "notes.txt").write_bytes(b"text")
+    assert len(list_test_images(folder)) == 1
+    (other / "deep" / "b.png").write_bytes(png(2))
+    with pytest.raises(InputError, match=r"images/link is a link to a folder with images"):
+        list_test_images(folder)
+    # Folders of results.
+    for without in (other, other / "deep"):
+        assert len(list_test_images(folder, [without])) == 1
+    (folder / "link").unlink()
+    (folder / "link").symlink_to(tmp_path / "nothing")
+    assert len(list_test_images(folder)) == 1
+
+
 def test_what_claims_to_be_no_picture_may_lie_beside(tmp_path):
     others = {
         "README": b"P1 and BM are names, GIF is not", "labels.csv": b"a,1", "notes.txt": b"",
         ".hidden.png": b"", "model.bin": bytes(600), "film.mp4": bytes(4) + b"ftypisom" + bytes(99),
         "paper.pdf": b"%PDF-1.4", "page.html": b"<html><svg/></html>", "Thumbs.db": b"\xd0\xcf\x11",
+        "labels.csv.gz": gz(b"a,1"), "notes.docx": zip_bytes({"notes.xml": b""}), "labels": b"PK",
     }  # fmt: skip
     for name, data in others.items():
         (tmp_path / name).write_bytes(data)

@@ -2,9 +2,9 @@
 
 import contextlib
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from balle2017.files import files_below, printable
 
 #: Largest picture that is decoded by default, in pixels (8192 x 8192).
 MAX_PIXELS = 8192 * 8192
+
+
+T = TypeVar("T")
 
 
 class Decoded(NamedTuple):
@@ -147,9 +150,11 @@ def list_test_images(folder: Path, without: Iterable[Path] = ()) -> list[Path]:
         without: subfolders that hold results.
 
     Raises:
-        InputError: see `list_images`; or two names differ only in the suffix, or an image is in
-            a subfolder or cannot be decoded.
+        InputError: see `list_images`; or two names differ only in the suffix; or an image is in
+            a subfolder, behind a link to a folder, in an archive or compressed, or cannot be
+            decoded.
     """
+    folder = Path(folder)
     paths = list_images(folder)
     by_stem: dict[str, Path] = {}
     for path in paths:
@@ -163,7 +168,7 @@ def list_test_images(folder: Path, without: Iterable[Path] = ()) -> list[Path]:
         other = by_stem.setdefault(path.stem, path)
         if other is not path:
             raise InputError(f"{other} and {path.name} differ only in the suffix; rename one")
-        head = _head(path)
+        head = _ask(kinds.read_head, path)
         if kinds.read_format(head, path.name) is None:
             name = kinds.unread_format(head, path.name)
             refusal = (
@@ -172,15 +177,36 @@ def list_test_images(folder: Path, without: Iterable[Path] = ()) -> list[Path]:
                 else Refusal(Reason.MISNAMED)
             )
             raise BadImageError(refusal, path)
-    for path in files_below(folder, without):
+    left_out = [Path(path).resolve() for path in without]
+    for path in files_below(folder, left_out):
         parts = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") for part in parts)
-        if len(parts) > 1 and not hidden and _claims_picture(path):
+        if not any(part.startswith(".") for part in parts):
+            _check_beside(path, folder, left_out)
+    return paths
+
+
+def _check_beside(path: Path, folder: Path, left_out: list[Path]) -> None:
+    """Raise InputError where a file or link below a test set holds images that would be lost."""
+    if path.is_dir():
+        # A link, which is not followed.
+        if path.resolve() not in left_out and any(
+            map(_claims_picture, files_below(path, left_out))
+        ):
+            raise InputError(
+                f"{path} is a link to a folder with images, where test images are not found; copy "
+                f"them to {folder}, or remove the link"
+            )
+    elif _claims_picture(path):
+        if path.parent != folder:
             raise InputError(
                 f"{path} is in a subfolder, where test images are not found; move it to {folder}, "
                 "or remove it"
             )
-    return paths
+    elif _ask(kinds.may_hold_pictures, path):
+        raise InputError(
+            f"{path} is an archive or a compressed image, where test images are not found; unpack "
+            "it, or remove it"
+        )
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -204,18 +230,16 @@ def list_images(folder: Path) -> list[Path]:
     return found
 
 
+def _ask(question: Callable[[Path], T], path: Path) -> T:
+    """Return what `kinds` says about a file; raise BadImageError where it cannot be read."""
+    try:
+        return question(path)
+    except OSError as error:
+        raise _open_failed(path, error) from None
+
+
 def _claims_picture(path: Path) -> bool:
-    try:
-        return kinds.claims_picture(path)
-    except OSError as error:
-        raise _open_failed(path, error) from None
-
-
-def _head(path: Path) -> bytes:
-    try:
-        return kinds.read_head(path)
-    except OSError as error:
-        raise _open_failed(path, error) from None
+    return _ask(kinds.claims_picture, path)
 
 
 def _open_failed(path: Path, error: OSError) -> BadImageError:

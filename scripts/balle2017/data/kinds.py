@@ -33,6 +33,16 @@ _OTHERS = frozenset(
     ".qoi .ras .rgb .rgba .rgbe .sgi .svg .svgz .tga .wdp .xbm .xcf .xpm".split()
 )
 
+#: Suffixes of archives, and of compressed files.
+_ARCHIVES = frozenset(
+    ".7z .ace .alz .ar .arj .cab .cb7 .cbr .cbt .cbz .cpio .egg .lha .lzh .rar .sit .sitx .tar "
+    ".taz .tbz .tbz2 .tgz .tlz .txz .tzst .wim .xar .zip .zipx".split()
+)
+_COMPRESSED = frozenset(".br .bz2 .gz .lz .lz4 .lzma .lzo .xz .z .zst".split())
+
+#: What archives begin with: zip, 7z, RAR and, in its header, tar.
+_ARCHIVE = rb"PK\x03\x04|7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|.{257}ustar"
+
 #: Formats that are decoded, and their first bytes.
 _READ = {
     "JPEG": rb"\xff\xd8\xff",
@@ -141,3 +151,20 @@ def claims_picture(path: Path) -> bool:
         return True
     head = read_head(path)
     return bool(_matched(_NOT_READ, head) or _matched(_READ, head))
+
+
+def may_hold_pictures(path: Path) -> bool:
+    """Tell whether a file is an archive, or a compressed picture or archive.
+
+    Its name tells, or the first bytes where the name has no suffix: many documents are zips too.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    name = PurePath(path.name)
+    if not name.suffix:
+        return re.match(_ARCHIVE, read_head(path), re.DOTALL) is not None
+    if name.suffix.lower() in _COMPRESSED:
+        name = name.with_suffix("")
+        return named_like_picture(name.name) or name.suffix.lower() in _ARCHIVES
+    return name.suffix.lower() in _ARCHIVES
