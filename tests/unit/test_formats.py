@@ -246,6 +246,15 @@ def test_a_bmp_of_more_bits_than_its_greys_need_is_refused():
     assert refusal(bmp(bytes(192), 4, dark)) == Reason.UNREAD_KIND
 
 
+@pytest.mark.parametrize("green", [5, 6])
+def test_a_bmp_of_sixteen_bits(green):
+    values = np.arange(3 * 16 * 24).reshape(16, 24, 3) % [32, 2**green, 32]
+    packed = values @ [1 << (5 + green), 32, 1]
+    masks = struct.pack("<3I", 31 << (5 + green), (2**green - 1) << 5, 31)
+    data = bmp(packed[::-1].astype("<u2").tobytes(), 16, b"", masks)
+    assert_shows(data, 255 * values / [31, 2**green - 1, 31], 0.5)
+
+
 def test_a_bmp_that_pillow_does_not_know_is_not_called_damaged():
     masks = struct.pack("<3I", 0x3FF00000, 0xFFC00, 0x3FF)
     assert refusal(bmp(bytes(4 * 16 * 24), 32, b"", masks)) == Reason.UNREAD_KIND

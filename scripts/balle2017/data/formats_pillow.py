@@ -67,13 +67,13 @@ def open_with_pillow(data: bytes, name: str) -> Header:
     if name == "TIFF":
         return _open_tiff(data)
     image = Image.OPEN[name][0](io.BytesIO(data), "")
-    profile, space = image.info.get("icc_profile"), None
+    profile, space, levels = image.info.get("icc_profile"), None, None
     if name == "AVIF":
         space = _avif_space(data, profile)
     elif name == "JPEG2000":
         maximum, has_alpha, profile = _read_jp2(data, image.mode)
     elif name == "BMP":
-        profile = _bmp_profile(data)
+        profile, levels = _bmp_profile(data), _bmp_levels(image)
         if image.mode in ("1", "L") and (image.mode, data[28]) not in (("1", 1), ("L", 8)):
             # Pillow would read samples of as many bits as the greys of the palette need.
             raise _unsupported(f"BMP of {data[28]} bits with a palette of few greys")
@@ -81,7 +81,7 @@ def open_with_pillow(data: bytes, name: str) -> Header:
 
     def load() -> Samples:
         image.load()
-        samples = _samples(image)
+        samples = _samples(image if levels is None else image.point(levels))
         if covered is not None and samples.alpha is None:
             samples.alpha = np.zeros(samples.pixels.shape[:2], np.uint8)
             samples.alpha[covered] = 255
@@ -439,3 +439,19 @@ def _bmp_profile(data: bytes) -> bytes | None:
         return None
     offset, length = struct.unpack_from("<II", data, 14 + 112)
     return data[14 + offset : 14 + offset + length] or None
+
+
+def _bmp_levels(image: ImageFile.ImageFile) -> list[int] | None:
+    """Return what the levels stand for that Pillow makes of a BMP of 16 bits: 256 for each band.
+
+    Pillow rounds them down. None: there are no such levels.
+    """
+    arguments = image.tile[0].args or ("",)
+    bits = {"BGR;15": (5, 5, 5), "BGR;16": (5, 6, 5)}.get(arguments[0])
+    if bits is None:
+        return None
+    levels = np.zeros((3, 256), int)
+    for band, depth in enumerate(bits):
+        exact = np.arange(2**depth) * 255 / (2**depth - 1)
+        levels[band, exact.astype(int)] = np.rint(exact)
+    return levels.reshape(-1).tolist()
