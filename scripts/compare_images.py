@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.out.resolve() == folder.resolve():
             # Sheets are named after the images.
             raise InputError(f"{folder} holds images to compare; give another --out")
-    bd = read_bd(args.bd)
+    bd = read_bd(args.bd, per_image=True)
     # The workflow waits for the folder, even if there is nothing to draw.
     args.out.mkdir(parents=True, exist_ok=True)
     for comparison in compare(args.images, args.evaluation, read_rd(args.rd), bd):

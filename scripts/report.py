@@ -6,7 +6,7 @@ from pathlib import Path
 
 from balle2017 import cli
 from balle2017.errors import InputError
-from balle2017.files import read_map, write_bytes
+from balle2017.files import write_bytes
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -34,12 +34,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         config = json.loads(args.config)
     except ValueError as error:
         raise InputError(f"--config is not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise InputError(f"--config is {args.config}; it must be a map")
 
     import pandas as pd
     from balle2017.results import report
     from balle2017.results.aggregation import read_bd, read_rd
     from balle2017.results.comparison import compare
     from balle2017.results.plotting import choose_testset
+    from balle2017.results.publication import read_run
     from balle2017.results.published import read_calibration, read_published
     from balle2017.results.seeds import bd_seeds, seed_table
 
@@ -49,13 +52,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         return table[table["testset"] == rd["testset"].iloc[0]]
 
     bd = of_testset(read_bd(args.results / "bd_rate.csv"))
-    bd_images = of_testset(read_bd(args.results / "bd_rate_per_image.csv"))
+    bd_images = of_testset(read_bd(args.results / "bd_rate_per_image.csv", per_image=True))
     published = None
     if args.published is not None:
         published = read_published(args.published)
         calibration = of_testset(read_calibration(args.results / "calibration.csv"))
         bd = pd.concat([bd, of_testset(read_bd(args.results / "bd_rate_published.csv"))])
-    runs = {path.parent.name: read_map(path, "record of a training", {}) for path in args.runs}
+    runs = {path.parent.name: read_run(path) for path in args.runs}
     labels = report.anchor_labels(bd, published)
     seeds, bd_of_seeds = seed_table(rd), bd_seeds(bd)
     tables = {

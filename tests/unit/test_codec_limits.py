@@ -187,7 +187,10 @@ def scripts_succeed(images, evaluations, shown, results):
     """Run what comes after the evaluations."""
     table, bd = results / "rd.csv", results / "bd_rate_per_image.csv"
     run = evaluations / "0.0100-f8-s1" / "run.json"
-    write_json(run, {})
+    texts = dict.fromkeys(("model_sha256", "device", "cpu", "precision_policy"), "")
+    settings = {"lambda_rd": 0.01, "num_filters": 8, "num_latents": 8, "seed": 1, "threads": 1}
+    numbers = {"steps": 1, "seconds": 1, "best": {"val_loss": 1}}
+    write_json(run, texts | numbers | {"settings": settings, "fingerprint": {"init_from": None}})
     steps = [
         ("aggregate", evaluations, "--out", results),
         ("plot", "--rd", table, "--images", results / "per_image.csv", "--out", results),
@@ -205,6 +208,10 @@ def scripts_succeed(images, evaluations, shown, results):
             (results / "training_curves.svg").write_text("<svg></svg>")
         done = run_script(*step)
         assert (done.returncode, done.stderr) == (0, ""), step[0]
+    write_json(run, {})
+    done = run_script(*steps[-1])
+    assert done.returncode == 2
+    assert f"{run} is not a record of a training: settings is missing" in done.stderr
 
 
 def test_the_results_of_a_picture_beyond_webp_are_complete(tmp_path, two_pictures):

@@ -7,9 +7,11 @@ import pytest
 from balle2017.closure import PACKAGE, import_closure
 from balle2017.files import write_json
 from balle2017.model.check import FORMAT
+from balle2017.results.aggregation import BD_COLUMNS, RD_COLUMNS
 from helpers import PATIENCE_S, ROOT, make_picture, run_script
 from PIL import Image
 
+PUBLISHED = str(ROOT / "workflow" / "resources" / "published_kodak.csv")
 SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
 
 
@@ -143,6 +145,35 @@ BAD_INPUT = {
         *("evaluate_codec", "--codec", "jpeg", "--quality", "500", "--images", "{pics}"),
         *("--out", "{tmp}/o", 2, "between 1 and 95"),
     ),
+    "a quality twice": (
+        *("evaluate_codec", "--codec", "jpeg", "--quality", "50", "50.0", "--images", "{pics}"),
+        *("--out", "{tmp}/o", 2, "jpeg 50 is given twice; give each quality once"),
+    ),
+    "infinite rate": (
+        *("plot", "--rd", "{tmp}/rd.csv", "--out", "{tmp}/o", "--max_bpp", "inf"),
+        *(2, "max_bpp is inf; it must be more than 0 and finite"),
+    ),
+    "no number": (
+        *("plot", "--rd", "{tmp}/rd.csv", "--out", "{tmp}/o", "--max_bpp", "nan"),
+        *(2, "max_bpp is nan; it must be more than 0 and finite"),
+    ),
+    "no point to compare": (
+        *("compare_published", "--rd", "{tmp}/empty.csv", "--out", "{tmp}/o"),
+        *("--published", PUBLISHED, 2, "empty.csv has no point of a curve"),
+    ),
+    "no point to export": (
+        *("export_curves", "--rd", "{tmp}/empty.csv", "--out", "{tmp}/o"),
+        *(2, "empty.csv has no point of a curve"),
+    ),
+    "deltas without images": (
+        *("compare_images", "--images", "{pics}", "--evaluation", "{tmp}", "--rd", "{tmp}/rd.csv"),
+        *("--bd", "{tmp}/bd.csv", "--out", "{tmp}/o", 2, "for each image: it lacks image"),
+    ),
+    "configuration of a list": (
+        *("report", "--results", "{tmp}", "--images", "{pics}", "--evaluation", "{tmp}"),
+        *("--runs", "{tmp}/run.json", "--template", "{tmp}/t", "--config", "[1]"),
+        *(2, "--config is [1]; it must be a map"),
+    ),
     "no results": ("aggregate", "{tmp}/none", "--out", "{tmp}/o", 2, "holds no evaluation"),
     "no table": ("plot", "--rd", "{tmp}/none.csv", "--out", "{tmp}/o", 2, "does not exist"),
     "not a table": ("plot", "--rd", "{tmp}/text", "--out", "{tmp}/o", 2, "not a table of results"),
@@ -165,6 +196,9 @@ def test_bad_input_is_one_line(case, tmp_path, picture_folder):
     script, *arguments, status, message = BAD_INPUT[case]
     (tmp_path / "text").write_text("only text\n")
     (tmp_path / "status.csv").write_text("status\naccepted\n")
+    (tmp_path / "empty.csv").write_text(",".join(RD_COLUMNS) + "\n")
+    (tmp_path / "rd.csv").write_text(",".join(RD_COLUMNS) + "\nt,jpeg,50" + ",1" * 14 + "\n")
+    (tmp_path / "bd.csv").write_text(",".join(BD_COLUMNS) + "\n")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_text("only text\n")
     model = {"format": FORMAT, "num_filters": 8, "num_latents": 8, "seed": 1, "model_sha256": "0"}

@@ -4,7 +4,7 @@ from balle2017.data.images import decode_image, read_image
 from balle2017.data.kodak import check_folder, download_all, read_hashes
 from balle2017.errors import InputError, WorkError
 from balle2017.files import sha256_file
-from helpers import ROOT
+from helpers import ROOT, run_script
 from PIL import Image
 
 HASHES = read_hashes(ROOT / "workflow/resources/kodak.sha256")
@@ -58,6 +58,29 @@ def test_without_a_network_the_error_names_the_key(published, tmp_path):
     # Nothing listens on the discard port of this machine.
     with pytest.raises(WorkError, match="give their folder: --config test_images=kodak"):
         download_all(tmp_path / "out", hashes, "http://127.0.0.1:9/")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"text",
+        b"\xff\xfe",
+        b"0" * 64 + b"\n",
+        b"0" * 64 + b"  ../a.png",
+        b"0" * 63 + b"  a.png",
+    ],
+)
+def test_hashes_of_another_kind_of_file_are_refused(tmp_path, content):
+    path = tmp_path / "hashes"
+    path.write_bytes(content)
+    done = run_script("fetch_kodak", "--out", tmp_path / "out", "--hashes", path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"fetch_kodak.py: error: {path} is not a list of hashes as sha256sum writes it\n"
+    )
+    path.write_text(f"{'A' * 64} *a.png\n{'0' * 64}  b.png\n")
+    assert read_hashes(path) == {"a.png": "a" * 64, "b.png": "0" * 64}
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "altered"])

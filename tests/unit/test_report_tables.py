@@ -3,6 +3,8 @@
 import json
 
 import pandas as pd
+import pytest
+from balle2017.errors import InputError
 from balle2017.results import report
 from balle2017.results.aggregation import bd_per_image, bd_table
 from balle2017.results.seeds import bd_seeds, seed_table
@@ -30,6 +32,33 @@ RD = table(
     curve("balle2017", 1.5, 8, 2),
     curve("balle2017_adaptive", 0.8, 8, 1),
 )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        (b"<html></html>", "is not an SVG figure"),
+        (b"<svg>\xff</svg>", "is not an SVG figure"),
+    ],
+)
+def test_a_figure_that_is_none_is_named(tmp_path, content, message):
+    path = tmp_path / "training_curves.svg"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=f"{path} {message}"):
+        report.inline_svg(path)
+
+
+@pytest.mark.parametrize("content", [b"{% if %}", b"{{ unknown }}", b"\xff"])
+def test_a_template_that_is_none_is_named(tmp_path, content):
+    for path in (tmp_path, tmp_path / "none"):
+        with pytest.raises(InputError, match=f"--template is {path}, which is not a file"):
+            report.render(path, {})
+    path = tmp_path / "template"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"{path} is not a template of the report: "):
+        report.render(path, {})
 
 
 def test_points():

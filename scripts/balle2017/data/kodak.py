@@ -1,5 +1,6 @@
 """The 24 Kodak test images, checked by hash."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,11 +12,26 @@ from balle2017.files import sha256_file
 #: Where the suite has been published since 1999.
 URL = "https://r0k.us/graphics/kodak/kodak/"
 
+# Names with folders are no names of images.
+_LINE = re.compile(r"(?P<digest>[0-9a-fA-F]{64}) [ *](?P<name>[^/]*[^/.][^/]*)")
+
 
 def read_hashes(path: Path) -> dict[str, str]:
-    """Read a file in the format of sha256sum: name -> 64 hex digits."""
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
+    """Read a file in the format of sha256sum: name -> 64 hex digits.
+
+    Raises:
+        InputError: it does not exist, or is another kind of file.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except ValueError:  # not UTF-8
+        lines = [""]
+    found = [_LINE.fullmatch(line) for line in lines]
+    if not found or None in found:
+        raise InputError(f"{path} is not a list of hashes as sha256sum writes it")
+    return {match["name"]: match["digest"].lower() for match in found if match}
 
 
 def check_folder(

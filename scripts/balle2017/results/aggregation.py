@@ -164,20 +164,24 @@ def read_rd(path: Path) -> pd.DataFrame:
     """Read rd.csv; that of version 0.1.0 has no column `lacking`, and lacks no image.
 
     Raises:
-        InputError: it does not exist, or is another table.
+        InputError: it does not exist, is another table, or has no row.
     """
     columns = [column for column in RD_COLUMNS if column != "lacking"]
     table = read_frame(path, columns, "table of results")
+    if table.empty:
+        raise InputError(f"{path} has no point of a curve")
     return table.assign(lacking=lacking(table))
 
 
-def read_bd(path: Path) -> pd.DataFrame:
-    """Read one of the tables of Bjøntegaard deltas.
+def read_bd(path: Path, per_image: bool = False) -> pd.DataFrame:
+    """Read one of the tables of Bjøntegaard deltas; `per_image`: one with a row for each image.
 
     Raises:
         InputError: it does not exist, or is another table.
     """
-    return read_frame(path, BD_COLUMNS, "table of Bjøntegaard deltas")
+    columns = [*BD_COLUMNS, "image"] if per_image else BD_COLUMNS
+    what = "table of Bjøntegaard deltas" + (" for each image" if per_image else "")
+    return read_frame(path, columns, what)
 
 
 def bd_delta(curve: pd.DataFrame, anchor: pd.DataFrame, metric: str) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Measure a codec on a folder of images, by real files and decoded pixels."""
 
-import collections
 import contextlib
 import hashlib
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,7 +251,7 @@ def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
     summary["ms_ssim_rgb_db"] = ms_ssim_db(summary["ms_ssim_rgb"])
     summary["n_images"] = len(measured)
     summary["lacking"] = "; ".join(sorted(row["image"] for row in rows if "bytes" not in row))
-    notes = collections.Counter(row["note"] for row in rows if row.get("note"))
+    notes = Counter(row["note"] for row in rows if row.get("note"))
     summary["note"] = "; ".join(f"{n} of {len(rows)} images: {note}" for note, n in notes.items())
     return summary
 
@@ -302,11 +302,16 @@ def run_evaluation(images: Path, points: list[CodecPoint]) -> list[dict[str, Any
         For each point its identity and its means, as summary.json has them.
 
     Raises:
-        InputError: see `list_test_images`; or a point writes into the folder of the images,
-            or an image is where a point writes files.
+        InputError: see `list_test_images`; or a point is given twice, or writes into the folder
+            of the images, or an image is where a point writes files.
         WorkError: see `evaluate_images` and `check_rates`; or a point refused all images
             that may not.
     """
+    known = set()
+    for point in points:
+        if (key := (point.identity["codec"], point.identity["point"])) in known:
+            raise InputError(f"{point.name} is given twice; give each quality once")
+        known.add(key)
     folders = list(dict.fromkeys(point.out for point in points))
     if images.resolve() in [folder.resolve() for folder in folders]:
         # The next evaluation would take this one's results for test images.

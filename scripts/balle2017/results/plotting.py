@@ -1,5 +1,6 @@
 """The rate-distortion figures: means, and image by image."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,12 @@ def choose_testset(table: pd.DataFrame, testset: str | None) -> pd.DataFrame:
             f"choose a test set with --testset: {', '.join(available) or 'none there'}"
         )
     return table[table["testset"] == testset]
+
+
+def _check_limit(max_bpp: float | None) -> None:
+    """Raise InputError where the right end of a rate axis cannot be one."""
+    if max_bpp is not None and not 0 < max_bpp < math.inf:
+        raise InputError(f"max_bpp is {max_bpp:g}; it must be more than 0 and finite")
 
 
 def rate_limit(table: pd.DataFrame) -> float:
@@ -126,8 +133,10 @@ def plot_rd(
         width: of the PDF, see `paper_look`.
 
     Raises:
-        InputError: see `choose_testset` and `paper_look`; or no point has a rate up to `max_bpp`.
+        InputError: see `choose_testset` and `paper_look`; or no point has a rate up to `max_bpp`,
+            or that is not a finite number above 0.
     """
+    _check_limit(max_bpp)
     paper = paper_look(width)
     rd = choose_testset(rd, testset)
     if rd["bpp"].isna().all():
@@ -232,8 +241,9 @@ def plot_images(
         max_bpp: right end of the rate axes; None: see `rate_limit`, for each image.
 
     Raises:
-        InputError: see `choose_testset`.
+        InputError: see `choose_testset`; or `max_bpp` is not a finite number above 0.
     """
+    _check_limit(max_bpp)
     images = choose_testset(images, testset)
     titles = sorted(images["image"].unique())
     columns = min(_COLUMNS, len(titles))

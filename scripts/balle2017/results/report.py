@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from balle2017.errors import InputError
 from balle2017.results.comparison import Comparison
 from balle2017.results.conventional import WEBP_MAX_SIDE
 from balle2017.results.plotting import rate_limit
@@ -225,9 +226,18 @@ def comparison_data(comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
 
 
 def inline_svg(path: Path) -> str:
-    """Return an SVG figure without the lines that only a separate file needs."""
-    text = path.read_text(encoding="utf-8")
-    return text[text.index("<svg") :]
+    """Return an SVG figure without the lines that only a separate file needs.
+
+    Raises:
+        InputError: it does not exist, or is no SVG figure.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text[text.index("<svg") :]
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except ValueError:
+        raise InputError(f"{path} is not an SVG figure; draw it again") from None
 
 
 def _numbers(table: pd.DataFrame, columns: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
@@ -362,11 +372,19 @@ def render(template: Path, content: dict[str, Any]) -> str:
     Args:
         template: the Jinja template.
         content: its variables.
+
+    Raises:
+        InputError: there is no such file, or it is no template for these variables.
     """
+    if not template.is_file():
+        raise InputError(f"--template is {template}, which is not a file")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(template.parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["json"] = lambda value: json.dumps(value, indent=2, sort_keys=True)
-    return environment.get_template(template.name).render(content)
+    try:
+        return environment.get_template(template.name).render(content)
+    except (jinja2.TemplateError, UnicodeDecodeError) as error:
+        raise InputError(f"{template} is not a template of the report: {error}") from None
