@@ -3,6 +3,8 @@
 import sys
 
 import pandas as pd
+from helpers import PATIENCE_S, make_picture, wait_for
+from PIL import Image
 from test_reruns import AFTER_EVALUATION
 from workflow_tools import TINY, make_old
 
@@ -70,6 +72,37 @@ def test_an_external_codec_is_in_tables_and_figures_and_only_its_change_measures
     (tools / "codec.py").write_text(PROGRAM + "\n# another version")
     make_old(tools / "codec.py")
     assert finished.planned() == {"evaluate_external": 2, **AFTER_EVALUATION}
+
+
+WAITING = """
+import shutil, sys, time
+from pathlib import Path
+
+Path("started").touch()
+while not Path("go").exists():
+    time.sleep(0.05)
+shutil.copy(sys.argv[1], sys.argv[2])
+"""
+
+
+def test_a_change_during_a_run_is_noticed_by_the_next_one(finished):
+    """Also if somebody asked in the meantime what there is to do."""
+    (finished.folder / "waiting.py").write_text(WAITING)
+    words = [sys.executable, "waiting.py", "{input}", "{output}"]
+    part = {"encode": words, "decode": words, "suffix": ".png", "qualities": [1]}
+    finished.configure(evaluation=TINY["evaluation"] | {"external": {"copy": part}})
+    target = "results/tiny/photographs/codecs/copy/summary.json"
+    with finished.started("--cores", "1", target) as process:
+        assert wait_for((finished.folder / "started").exists, process)
+        # The first picture was read.
+        picture = make_picture(7, 600, 800)
+        Image.fromarray(picture).save(finished.folder / "input" / "photographs" / "100.png")
+        assert finished.planned(target) == {"evaluate_external": 1}
+        (finished.folder / "go").touch()
+        assert process.wait(timeout=PATIENCE_S) == 0
+    assert finished.planned(target) == {"evaluate_external": 1}
+    finished.run(target)
+    assert finished.planned(target) == {}
 
 
 def test_a_missing_program_is_refused_before_the_run(fresh):
