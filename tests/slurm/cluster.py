@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -66,10 +67,21 @@ def missing() -> str:
     """Return why there can be no cluster here, or nothing."""
     if os.getuid() != 0:
         return "not root"
-    if found := [str(path) for path in CONFIGURED if path.exists()]:
+    if found := [str(path) for path in CONFIGURED if path.exists() and not _left_behind(path)]:
         return f"there is a SLURM already ({found[0]})"
     absent = [name for name in PROGRAMS if shutil.which(name) is None]
     return f"{', '.join(absent)} not installed" if absent else ""
+
+
+def _left_behind(path: Path) -> bool:
+    """Tell whether a path is the link of a cluster of ours that was killed: no daemon runs."""
+    if not path.is_symlink() or path.resolve().parent != Path(tempfile.gettempdir()).resolve():
+        return False
+    try:
+        os.kill(int((path / "slurmctld.pid").read_text()), 0)
+    except (FileNotFoundError, ValueError, ProcessLookupError):
+        return True
+    return False
 
 
 def _free_port() -> int:
