@@ -51,11 +51,15 @@ class Recorder:
     def record(
         self, paths: list[Path], urls: Mapping[str, str] | None = None, name: str | None = None
     ) -> str:
-        """Return the path of the record of files, folders and addresses, see `record_sources`."""
-        path = record_path(paths, self.folder, urls, name)
-        if self.writes and not (self.locked and path.is_file()):
-            record_sources(paths, self.folder, urls, name)
-        return str(path)
+        """Return the path of the record of files, folders and addresses, see `record_sources`.
+
+        It is called `name`; without one, paths and addresses decide.
+        """
+        name = name or sha256_json([*map(str, paths), *(urls or {})])[:16]
+        record = self.folder / f"{name}.sha256"
+        if self.writes and not (self.locked and record.is_file()):
+            record_sources(paths, record, urls)
+        return str(record)
 
 
 @dataclass(frozen=True)
@@ -220,16 +224,6 @@ def dataset_name(sources: list[str], settings: dict[str, Any]) -> str:
     return f"{stem}-{sha256_json([sources, settings])[:8]}"
 
 
-def record_path(
-    paths: list[Path],
-    folder: Path,
-    urls: Mapping[str, str] | None = None,
-    name: str | None = None,
-) -> Path:
-    """Return the path of what `record_sources` writes."""
-    return folder / f"{name or sha256_json([*map(str, paths), *(urls or {})])[:16]}.sha256"
-
-
 def read_record(path: Path) -> dict[str, str]:
     """Return the digests of a record by path or address."""
     lines = os.fsdecode(path.read_bytes()).split("\n")[:-1]
@@ -256,12 +250,7 @@ def _is_entry(entry: Any) -> bool:
     )
 
 
-def record_sources(
-    paths: list[Path],
-    folder: Path,
-    urls: Mapping[str, str] | None = None,
-    name: str | None = None,
-) -> Path:
+def record_sources(paths: list[Path], record: Path, urls: Mapping[str, str] | None = None) -> Path:
     """Write the SHA-256 of files, and of all files below folders, to a small record.
 
     Skips what the workflow itself writes below them (`OUTPUT_FOLDERS`).
@@ -274,12 +263,11 @@ def record_sources(
 
     Args:
         paths: files and folders.
-        folder: where records are kept.
+        record: its path; it has the format of sha256sum.
         urls: addresses and the SHA-256 of what they hold.
-        name: of the record; without one, the paths decide.
 
     Returns:
-        The record's path, in the format of sha256sum.
+        `record`.
 
     Raises:
         InputError: a path does not exist or is not readable.
@@ -291,7 +279,6 @@ def record_sources(
             raise InputError(f"{path} does not exist")
         found = files_below(path, OUTPUT_FOLDERS) if path.is_dir() else [path]
         files += sorted(entry for entry in found if entry.is_file())
-    record = record_path(paths, folder, urls, name)
     cache_path = record.with_suffix(".json")
     cache = _read_cache(cache_path)
     known = {}

@@ -26,7 +26,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
     # The merge key of YAML: maps that this one is laid over, the first of them on top.
     merged = mapping.pop("<<", [])
     for part in merged if isinstance(merged, list) else [merged]:
-        mapping = part | mapping
+        mapping = (part if isinstance(part, dict) else {}) | mapping
     return mapping
 
 
