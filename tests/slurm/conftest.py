@@ -5,26 +5,28 @@ import tempfile
 from pathlib import Path
 
 import cluster
+import filelock
 import pytest
 from workflow_tools import Workflow, copy_workflow
 
 
 @pytest.fixture(scope="session")
 def slurm():
-    """A SLURM cluster on this machine."""
-    if reason := cluster.missing():
-        reason = f"no SLURM cluster can be started: {reason}"
-        if os.environ.get("BALLE2017_REQUIRE_SLURM"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    # A socket's path must be short.
-    with tempfile.TemporaryDirectory(prefix="slurm") as name:
-        folder = Path(name)
-        cluster.start(folder)
-        try:
-            yield folder
-        finally:
-            cluster.stop(folder)
+    """A SLURM cluster on this machine, which has room for one: other test runs wait."""
+    with filelock.FileLock(Path(tempfile.gettempdir()) / "balle2017-slurm.lock"):
+        if reason := cluster.missing():
+            reason = f"no SLURM cluster can be started: {reason}"
+            if os.environ.get("BALLE2017_REQUIRE_SLURM"):
+                pytest.fail(reason)
+            pytest.skip(reason)
+        # A socket's path must be short.
+        with tempfile.TemporaryDirectory(prefix="slurm") as name:
+            folder = Path(name)
+            cluster.start(folder)
+            try:
+                yield folder
+            finally:
+                cluster.stop(folder)
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def gpu_of(process: psutil.Process) -> str | None:
 
 def test_trainings_that_are_cut_off_end_with_the_same_bits(workflow, submit):
     models = ["0.0100-f4-s1", "0.0200-f4-s1"]
-    workflow.configure(training=long_training(300))
+    workflow.configure(training=long_training(100))
     before = expected(workflow, models)
     process = submit()
     work = workflow.folder / "work" / "train" / "tiny"
