@@ -66,6 +66,16 @@ def test_a_second_decoder_written_from_the_document_agrees(adaptation, shape):
     np.testing.assert_array_equal(coder.decode(payload, *shape), latents)
 
 
+def test_images_of_any_shape_are_fitted(tensorflow):
+    latents = [busy_latents(seed, *shape) for seed, shape in enumerate(SHAPES)]
+    coder = AdaptiveCoder(fit_adaptation(latents))
+    for picture in latents:
+        payload = coder.encode(picture)
+        np.testing.assert_array_equal(coder.decode(payload, *picture.shape[:2]), picture)
+    # All of them a single latent: nothing is known of the other passes.
+    fit_adaptation([busy_latents(seed, 1, 1) for seed in range(3)])
+
+
 def test_the_second_decoder_chooses_the_same_tables(adaptation):
     coder = AdaptiveCoder(adaptation)
     latents = busy_latents(10, 7, 10)

@@ -99,6 +99,14 @@ class Step:
         return _around(self.neighbours[channels], self.pass_, (height, width)) * self.reciprocal
 
 
+def passes_of(height: int, width: int) -> list[int]:
+    """Return the passes in which an image of this many latents has places.
+
+    One that is a single latent high or wide has none in some passes.
+    """
+    return [p for p, (row, column) in enumerate(_FIRST) if row < height and column < width]
+
+
 def steps(
     values: np.ndarray,
     group_sizes: np.ndarray,
@@ -116,8 +124,7 @@ def steps(
     _, height, width = values.shape
     logarithms = logarithms.astype(np.int32)
     inside = np.pad(np.ones((height, width), np.int32), 1)
-    # An image one latent high or wide has no places in some passes.
-    passes = [p for p, (row, column) in enumerate(_FIRST) if row < height and column < width]
+    passes = passes_of(height, width)
     reciprocals = {p: 64 // _around(inside, p, (height, width)) for p in passes if p}
     around = np.maximum(_sum_of_eight(inside), 1)
     total = np.zeros((height, width), np.int64)

@@ -20,7 +20,14 @@ import tensorflow as tf
 from balle2017.errors import InputError, WorkError
 from balle2017.model.adaptation import FEATURES, LOGARITHMS, PASSES, Adaptation
 from balle2017.model.check import MAX_LATENT, RANGE_CODER_PRECISION
-from balle2017.model.context import LARGEST_MAGNITUDE, Step, indexes, predictions, steps
+from balle2017.model.context import (
+    LARGEST_MAGNITUDE,
+    Step,
+    indexes,
+    passes_of,
+    predictions,
+    steps,
+)
 from balle2017.model.files import load_model, save_adaptation
 
 #: Images that a fit uses at most; more improve it hardly.
@@ -124,8 +131,8 @@ def fit_adaptation(latents: Sequence[np.ndarray]) -> Adaptation:
     for group, pass_ in np.ndindex(len(group_sizes), PASSES):
         now = []
         for walk, picture in live:
-            step = next(walk) if min(picture.shape[1:]) > 1 or not pass_ else None
-            if step is not None:
+            if pass_ in passes_of(*picture.shape[1:]):
+                step = next(walk)
                 assert (step.group, step.pass_) == (group, pass_)
                 now.append((step, picture[step.where]))
         if not now:
