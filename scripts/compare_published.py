@@ -13,6 +13,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rd", type=Path, required=True, help="rd.csv")
     parser.add_argument("--published", type=Path, required=True, help="table of published curves")
     parser.add_argument("--out", type=Path, required=True, help="folder for the tables")
+    parser.add_argument("--testset", help="test set to compare, where the table has several")
     args = parser.parse_args(argv)
 
     from balle2017.results.aggregation import read_rd
@@ -23,9 +24,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         read_published,
     )
     from balle2017.results.seeds import bd_seeds_text
-    from balle2017.results.tables import write_frame
+    from balle2017.results.tables import choose_testset, write_frame
 
-    rd, published = read_rd(args.rd), read_published(args.published)
+    rd = choose_testset(read_rd(args.rd), args.testset)
+    published = read_published(args.published)
     calibration, bd = calibrate(rd, published), bd_against_published(rd, published)
     text = bd_seeds_text(bd, "factorized_prior", "the published factorized prior")
     text += published_text(calibration, bd, published)

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if curve[["bpp", "psnr_rgb"]].isna().any(axis=1).all():
             continue
         path = args.out / f"{testset}-{name}.json" if several else args.out / f"{name}.json"
-        content = compressai_results(curve, curve_label(name), curve["encoder"].iloc[0])
+        content = compressai_results(curve, curve_label(name), "; ".join(curve["encoder"].unique()))
         write_json(path, content)
         print(path)
 

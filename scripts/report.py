@@ -41,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     from balle2017.results import report
     from balle2017.results.aggregation import read_bd, read_rd
     from balle2017.results.comparison import compare
-    from balle2017.results.plotting import choose_testset
     from balle2017.results.publication import read_run
     from balle2017.results.published import read_calibration, read_published
     from balle2017.results.seeds import bd_seeds, seed_table
+    from balle2017.results.tables import choose_testset
 
     rd = choose_testset(read_rd(args.results / "rd.csv"), args.testset)
 

@@ -214,6 +214,20 @@ def test_an_image_without_error_is_no_point_of_its_curve(tmp_path):
     assert images["ms_ssim_rgb_db"].isna().tolist() == [False, True]
 
 
+@pytest.mark.parametrize("fewer", ["balle2017", "jpeg"])
+def test_points_of_different_images_are_not_compared(tmp_path, fewer):
+    for codec, identity in (("balle2017", OURS), ("jpeg", {})):
+        names = dict.fromkeys(["a.png"] if codec == fewer else ["a.png", "b.png"], 0.0)
+        write_images(tmp_path / codec, *images_of(codec, [0.5, 1], names, **identity))
+    message = f"on t, {fewer} at 0.5 has no row for b.png, and others have; evaluate all of them"
+    with pytest.raises(InputError, match=message):
+        collect_images([tmp_path])
+    # Another test set is compared with nothing of this one.
+    rows = images_of(fewer, [0.5, 1], {"a.png": 0.0}, **(OURS if fewer == "balle2017" else {}))
+    write_images(tmp_path / fewer, [row | {"testset": "u"} for row in rows[0]], rows[1])
+    assert set(collect_images([tmp_path])["testset"]) == {"t", "u"}
+
+
 def test_an_evaluation_without_its_images_is_named(tmp_path):
     write_json(tmp_path / "summary.json", curve("jpeg", [1]))
     with pytest.raises(InputError, match=r"per_image\.csv does not exist"):

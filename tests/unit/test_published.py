@@ -388,6 +388,7 @@ def exported(published, tmp_path):
     # A point without any error has no PSNR.
     perfect = jpeg.iloc[:1].assign(point=100, bpp=9.0, psnr_rgb=np.nan)
     rd = pd.concat([ours, jpeg, perfect]).assign(encoder="an encoder", encode_s=0.5)
+    rd.loc[rd["codec"] == "balle2017", "encoder"] = [f"model {n}" for n in range(len(ours))]
     write_frame(tmp_path / "rd.csv", rd)
     done = run_script("export_curves", "--rd", tmp_path / "rd.csv", "--out", tmp_path / "exported")
     assert (done.returncode, done.stderr) == (0, "")
@@ -400,6 +401,19 @@ def test_without_a_curve_to_export_the_folder_is_empty(published, tmp_path):
     done = run_script("export_curves", "--rd", tmp_path / "rd.csv", "--out", tmp_path / "exported")
     assert (done.returncode, done.stderr) == (0, "")
     assert list((tmp_path / "exported").iterdir()) == []
+
+
+def test_one_test_set_is_compared(published, tmp_path):
+    """The curves were measured on one; the same codec does better or worse on others."""
+    kodak = points(published, "jpeg420", "jpeg_plain").assign(n_images=24)
+    write_frame(tmp_path / "rd.csv", pd.concat([kodak, kodak.assign(testset="other")]))
+    arguments = ["compare_published", "--rd", tmp_path / "rd.csv", "--published", TABLE]
+    arguments += ["--out", tmp_path]
+    done = run_script(*arguments)
+    assert done.returncode == 2
+    assert "choose a test set with --testset: kodak, other" in done.stderr
+    assert run_script(*arguments, "--testset", "kodak").returncode == 0
+    assert set(read_bd(tmp_path / "bd_rate_published.csv")["testset"]) == {"kodak"}
 
 
 def test_our_curves_have_the_form_of_compressai(exported, tmp_path):
@@ -418,5 +432,10 @@ def test_our_curves_have_the_form_of_compressai(exported, tmp_path):
     results = json.loads((folder / "jpeg.json").read_text())["results"]
     assert results["encoding_time"] == [0.5] * len(expected)
     assert "decoding_time" not in results
+    described = {
+        path.stem: json.loads(path.read_text())["description"] for path in folder.iterdir()
+    }
+    assert described["jpeg"] == "an encoder"
+    assert described["balle2017-f128-s1"].startswith("model 0; model 1; model 2")
     again = read_published(folder / "jpeg.json", "us")
     assert again["psnr_rgb"].tolist() == expected["psnr_rgb"].tolist()

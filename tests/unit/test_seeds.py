@@ -94,6 +94,20 @@ def test_a_seed_without_a_value_leaves_no_mean(rd):
     assert mean.points["psnr_rgb"].isna().sum() == 1
 
 
+def test_points_of_one_seed_are_no_mean(rd):
+    """Neither where the other seeds lack a lambda, nor on a test set that only one has seen."""
+    rd = rd[~((rd["seed"] == 2) & (rd["point"] == 0.4))]
+    rd = rd[~((rd["seed"] == 3) & (rd["point"] == 0.4))]
+    other = rd[(rd["seed"] == 1) & (rd["filters"] == 128)].assign(testset="other")
+    table = seed_table(pd.concat([rd, other], ignore_index=True))
+    assert set(table["testset"]) == {"t"}
+    assert table["point"].tolist() == [0.2, 0.8, 1.6]
+    assert table["seeds"].tolist() == [3, 3, 3]
+    (mean,) = [line for line in lines(rd) if line.seeds]
+    assert mean.points["point"].tolist() == [0.2, 0.8, 1.6]
+    assert [line.name for line in lines(other)] == ["balle2017-f128-s1"]
+
+
 def test_a_figure_draws_one_line_for_all_seeds(rd):
     drawn = {line.name: line for line in lines(rd)}
     assert set(drawn) == {"balle2017-f128", "balle2017-f64-s1", "jpeg"}

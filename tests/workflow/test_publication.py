@@ -34,6 +34,20 @@ def test_models_and_results_are_kept(finished, tmp_path):
     assert sheets == {path.name for path in (results / "comparisons").glob("*.png")}
 
 
+def test_the_hash_is_that_of_the_model_that_is_kept(finished, tmp_path):
+    """Also where the model was adapted to other images after the training."""
+    model = finished.folder / "results" / "tiny" / "models" / "0.0100-f4-s1" / "model"
+    images = finished.folder / "input" / "photographs"
+    before = read_json(model / "config.json")["model_sha256"]
+    done = run_script("adapt", "--model", model, "--images", images)
+    assert done.returncode == 0, done.stderr
+    _, done = publish(finished, tmp_path / "kept")
+    assert done.returncode == 0, done.stderr
+    row = read_table(tmp_path / "kept" / "results" / "models.csv")[0]
+    kept = read_json(tmp_path / "kept" / "models" / "0.0100" / "config.json")
+    assert row["model_sha256"] == kept["model_sha256"] != before
+
+
 def test_a_run_without_its_figures_is_not_published(finished, tmp_path):
     (finished.folder / "results" / "tiny" / "rd_curve.png").unlink()
     _, done = publish(finished, tmp_path / "kept")

@@ -293,7 +293,8 @@ def collect_images(folders: list[Path]) -> pd.DataFrame:
     Columns: testset, codec, filters, seed, those of per_image.csv, and ms_ssim_rgb_db.
 
     Raises:
-        InputError: see `find_summaries`; or a per_image.csv is missing or no such table.
+        InputError: see `find_summaries`; or a per_image.csv is missing or no such table; or the
+            evaluations of a test set are of different images.
     """
     parts = []
     for path in find_summaries(folders):
@@ -310,12 +311,30 @@ def collect_images(folders: list[Path]) -> pd.DataFrame:
             raise InputError(f"{table} has points that the {path.name} beside it lacks")
         parts.append(part)
     images = pd.concat(parts, ignore_index=True)
+    _check_same_images(images)
     for column in ("filters", "seed"):
         images[column] = images[column].astype("Int64")
     images["ms_ssim_rgb_db"] = images["ms_ssim_rgb"].map(ms_ssim_db).astype(float)
     # An infinite PSNR is no point of a curve.
     images["psnr_rgb"] = images["psnr_rgb"].mask(np.isinf(images["psnr_rgb"]))
     return images.sort_values([*IDENTITY, "image"], ignore_index=True)
+
+
+def _check_same_images(images: pd.DataFrame) -> None:
+    """Check that all points of a test set have rows for the same images, measured or refused.
+
+    Raises:
+        InputError: they have not. Their means could not be compared.
+    """
+    for testset, frame in images.groupby("testset", sort=True):
+        every = set(frame["image"])
+        for (_, codec, *_, point), rows in frame.groupby(IDENTITY, dropna=False):
+            if absent := sorted(every - set(rows["image"])):
+                raise InputError(
+                    f"on {testset}, {codec} at {point:g} has no row for {absent[0]}, and others "
+                    "have; evaluate all of them on the same images, or give each set of images a "
+                    "name of its own (--testset)"
+                )
 
 
 def read_images(path: Path) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from balle2017.results.style import (
     drawing,
     save_figure,
 )
-from balle2017.results.tables import count_text, is_model, lacking
+from balle2017.results.tables import choose_testset, count_text, is_model, lacking
 
 #: Dashes and greys of published curves.
 _DASHES = ["--", ":", "-.", (0, (8, 2)), (0, (4, 1, 1, 1, 1, 1))]
@@ -30,22 +30,6 @@ _MARKERS = ["o", "s", "^", "D", "v"]
 _MARKED_POINTS = 16
 
 _COLUMNS = 4
-
-
-def choose_testset(table: pd.DataFrame, testset: str | None) -> pd.DataFrame:
-    """Return the rows of one test set.
-
-    Raises:
-        InputError: no row for that test set, or several test sets and none chosen.
-    """
-    available = sorted(table["testset"].unique())
-    if testset is None and len(available) == 1:
-        testset = available[0]
-    if testset not in available:
-        raise InputError(
-            f"choose a test set with --testset: {', '.join(available) or 'none there'}"
-        )
-    return table[table["testset"] == testset]
 
 
 def _check_limit(max_bpp: float | None) -> None:

@@ -72,14 +72,20 @@ def read_run(path: Path) -> dict[str, Any]:
     return read_map(path, "record of a training", types | texts)
 
 
+def _read_config(path: Path) -> dict[str, Any]:
+    return read_map(path, "description of a model", {"model_sha256": str})
+
+
 def model_rows(models: Path) -> list[dict[str, Any]]:
     """Return how each model of a results/EXPERIMENT/models folder was trained, by lambda.
 
     `minutes` is the time of training, validations included, on `cpu` or `device`;
     `init_from` is the name of the model that training started from, if it is one of these.
+    `model_sha256` is that of the model in the folder, which may have been adapted to other images
+    since.
 
     Raises:
-        InputError: there is no finished model.
+        InputError: there is no finished model, or one lacks its config.json.
     """
     records = {path.parent.name: read_run(path) for path in models.glob("*/run.json")}
     if not records:
@@ -104,7 +110,7 @@ def model_rows(models: Path) -> list[dict[str, Any]]:
             "cpu": record["cpu"],
             "precision": record["precision_policy"],
             "threads": settings["threads"],
-            "model_sha256": record["model_sha256"],
+            "model_sha256": _read_config(models / name / "model" / "config.json")["model_sha256"],
         }
         row |= {key: fingerprint.get(key, "") for key in MODEL_COLUMNS if key not in row}
         rows.append(row)

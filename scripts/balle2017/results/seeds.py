@@ -36,9 +36,9 @@ def without_seed(name: str) -> str:
     return name.rpartition("-s")[0] if is_model(name) else name
 
 
-def _several(names: pd.Series) -> pd.Series:
-    """Tell for each curve whether another one differs from it only in the seed."""
-    return names.groupby(names.map(without_seed)).transform("nunique") > 1
+def _several(names: pd.Series, testsets: pd.Series) -> pd.Series:
+    """Tell of each row whether its test set has the same curve from another seed too."""
+    return names.groupby([testsets, names.map(without_seed)]).transform("nunique") > 1
 
 
 def _statistics(frame: pd.DataFrame, columns: tuple[str, ...]) -> dict[str, Any]:
@@ -66,11 +66,12 @@ def seed_table(rd: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     named = rd.assign(curve=curve_names(rd)) if len(rd) else rd.assign(curve="")
-    named = named[_several(named["curve"])] if len(named) else named
+    named = named[_several(named["curve"], named["testset"])] if len(named) else named
     named = named.assign(curve=named["curve"].map(without_seed))
     for (testset, curve, point), frame in named.groupby(["testset", "curve", "point"], sort=True):
-        identity = {"testset": testset, "curve": curve, "point": point, "seeds": len(frame)}
-        rows.append(identity | _statistics(frame, SEED_MEASURES))
+        if len(frame) > 1:
+            identity = {"testset": testset, "curve": curve, "point": point, "seeds": len(frame)}
+            rows.append(identity | _statistics(frame, SEED_MEASURES))
     return pd.DataFrame(rows, columns=SEEDS_COLUMNS)
 
 
@@ -169,10 +170,11 @@ class Line(NamedTuple):
 def lines(table: pd.DataFrame) -> Iterator[Line]:
     """Yield the curves of rd.csv, or of the rows of one image, as a figure shows them.
 
-    Several seeds of the same models make one line through the means of their points.
+    Several seeds of the same models make one line through the means of the points that all of
+    them have.
     """
     names = curve_names(table)
-    several = _several(names)
+    several = _several(names, table["testset"])
     for name in names[~several].unique():
         yield Line(name, table[names == name], [])
     shared = names[several].map(without_seed)
@@ -181,5 +183,6 @@ def lines(table: pd.DataFrame) -> Iterator[Line]:
         seeds = [frame for _, frame in rows.groupby("seed", sort=True)]
         rows = rows.assign(lacking=lacking(rows))
         means = dict.fromkeys(SEED_MEASURES, lambda values: values.mean(skipna=False))
-        points = rows.groupby("point", as_index=False).agg(means | {"lacking": "max"})
-        yield Line(name, points, seeds)
+        shared_by_all = rows.groupby("point")["seed"].transform("nunique") == len(seeds)
+        points = rows[shared_by_all].groupby("point", as_index=False)
+        yield Line(name, points.agg(means | {"lacking": "max"}), seeds)

@@ -140,6 +140,22 @@ def curves(rd: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
             yield testset, name, frame[names == name]
 
 
+def choose_testset(table: pd.DataFrame, testset: str | None) -> pd.DataFrame:
+    """Return the rows of one test set.
+
+    Raises:
+        InputError: no row for that test set, or several test sets and none chosen.
+    """
+    available = sorted(table["testset"].unique())
+    if testset is None and len(available) == 1:
+        testset = available[0]
+    if testset not in available:
+        raise InputError(
+            f"choose a test set with --testset: {', '.join(available) or 'none there'}"
+        )
+    return table[table["testset"] == testset]
+
+
 def count_text(rd: pd.DataFrame) -> str:
     """Return how many images the means of a table are over: "24 images", or "22 to 24 images"."""
     counts = rd.loc[rd["n_images"].fillna(0) > 0, "n_images"]
