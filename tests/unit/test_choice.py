@@ -100,10 +100,11 @@ def test_nothing_is_decoded_that_is_not_compared():
     [
         ({}, "give one of bpp, psnr and max_bytes, not 0"),
         ({"bpp": 1.0, "psnr": 30.0}, "not 2 of them"),
-        ({"bpp": 0.0}, "bpp is 0.0; it must be more than 0"),
+        ({"bpp": 0.0}, "bpp is 0.0; it must be a finite number above 0"),
         ({"psnr": math.nan}, "psnr is nan"),
         ({"bpp": math.inf}, "bpp is inf"),
         ({"max_bytes": -5}, "max_bytes is -5"),
+        ({"bpp": "x"}, "bpp is 'x'; it must be a finite number"),
     ],
 )
 def test_a_goal_is_one_number_above_nothing(goal, message):

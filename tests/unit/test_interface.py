@@ -142,6 +142,10 @@ def test_a_family_knows_its_models(models):
     assert len(other._codecs) == 1
     with pytest.raises(InputError, match=r"no model of lambda 0.03; its lambdas: 0.01, 0.02, 0.04"):
         family.codec(0.03)
+    with pytest.raises(InputError, match=r"lambda is '0[.]02'; it must be a number"):
+        family.codec("0.02")
+    lowest = balle2017.open_codec(np.float32(0.0018)).model.config["lambda_rd"]
+    assert lowest == 0.0018
     foreign = balle2017.open_codec(0.0018).compress(pixels)
     with pytest.raises(DamagedFileError, match=rf"that is not in {models}; give the folder"):
         family.decompress(foreign)

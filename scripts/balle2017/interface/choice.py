@@ -45,8 +45,9 @@ class Goal:
         if len(given) != 1:
             raise InputError(f"give one of bpp, psnr and max_bytes, not {len(given)} of them")
         ((name, value),) = given.items()
-        if not (math.isfinite(value) and value > 0):
-            raise InputError(f"{name} is {value}; it must be more than 0 and finite")
+        number = isinstance(value, int | float | np.number)
+        if not (number and math.isfinite(value) and value > 0):
+            raise InputError(f"{name} is {value!r}; it must be a finite number above 0")
 
 
 class Choice(NamedTuple):

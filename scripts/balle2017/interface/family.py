@@ -39,9 +39,9 @@ def open_codec(model: float | str | os.PathLike[str] = DEFAULT_LAMBDA, threads: 
     Raises:
         InputError: there is no such model, or a damaged one.
     """
-    if isinstance(model, int | float):
-        return Family(PRETRAINED, threads).codec(model)
-    return _load(Path(model), threads)
+    if isinstance(model, str | os.PathLike):
+        return _load(Path(model), threads)
+    return Family(PRETRAINED, threads).codec(model)
 
 
 def _load(folder: Path, threads: int) -> "Codec":
@@ -100,8 +100,10 @@ class Family:
         """Return the folder of the model with this lambda.
 
         Raises:
-            InputError: there is none, or more than one.
+            InputError: there is none, or more than one, or it is no number.
         """
+        if not isinstance(lambda_rd, int | float | np.number):
+            raise InputError(f"lambda is {lambda_rd!r}; it must be a number")
         found = [
             path
             for path, config in self.configs.items()
