@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import io
 
@@ -50,6 +51,17 @@ def test_a_scaled_picture_is_known_by_its_pixels_before():
     bmp_row = prepare(buffer.getvalue(), settings).row
     assert png_row["pixel_hash"] == bmp_row["pixel_hash"] == pixel_hash(pixels)
     assert png_row["scale"] == bmp_row["scale"]
+
+
+def test_the_stored_pixels_are_recorded():
+    settings = ExtractSettings(min_size=16, downscale=(0.5, 0.75))
+    plain, scaled = (
+        prepare(png(1, 100, 200), s)
+        for s in (dataclasses.replace(settings, downscale=None), settings)
+    )
+    assert plain.row["stored_hash"] == plain.row["pixel_hash"] == pixel_hash(plain.pixels)
+    assert scaled.row["pixel_hash"] == plain.row["pixel_hash"]
+    assert scaled.row["stored_hash"] == pixel_hash(scaled.pixels) != plain.row["stored_hash"]
 
 
 def test_downscaling_stops_at_min_size():

@@ -150,6 +150,8 @@ def prepare(data: bytes, settings: ExtractSettings, name: str = "") -> Prepared:
         if deviation < settings.min_deviation:
             return Prepared(row | _refused(Refusal(Reason.FLAT, {"deviation": deviation})))
     row |= {"status": Status.ACCEPTED, "pixel_hash": digest}
+    # A training is another one if the code that scales gives other pixels.
+    row["stored_hash"] = digest if settings.downscale is None else pixel_hash(pixels)
     return Prepared(row, pixels)
 
 

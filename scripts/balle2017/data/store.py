@@ -31,6 +31,7 @@ MANIFEST_COLUMNS = [
     "reason",
     "scale",
     "pixel_hash",
+    "stored_hash",
     "shard",
     "offset",
 ]
