@@ -52,7 +52,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--test_dir",
         type=Path,
         metavar="DIR",
-        help="images to test the finished model on (default: those for validation)",
+        help="images to test the finished model on, and not to train on (default: those for "
+        "validation)",
     )
     args = parser.parse_args(argv)
     lists = args.train_list is not None and args.val_list is not None
@@ -68,7 +69,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 _OUTPUT = ("checkpoints", "dataset", "images", "model", "snapshots", "tensorboard")
 
 
-def _lists(args: argparse.Namespace, training: TrainingSettings) -> tuple[Path, Path]:
+def _lists(
+    args: argparse.Namespace, training: TrainingSettings, test_images: Sequence[Path]
+) -> tuple[Path, Path]:
     """Return the two lists, made from --data_dir where they are not given."""
     if args.data_dir is None:
         return args.train_list, args.val_list
@@ -84,11 +87,13 @@ def _lists(args: argparse.Namespace, training: TrainingSettings) -> tuple[Path, 
     # A run never trains on what an earlier one left there.
     output = [args.save_dir, *([args.checkpoint_dir] if args.checkpoint_dir else [])]
     counts = data.extract_archives([args.data_dir], folder, wanted, without=output)
-    split = data.split_images(folder / "manifest.csv", folder, args.val_split, training.seed)
+    manifest = folder / "manifest.csv"
+    split = data.split_images(manifest, folder, args.val_split, training.seed, test_images)
+    kept_out = f", {len(split.kept_out)} kept out as test images" if split.kept_out else ""
     print(
         f"{counts['accepted']} images accepted, {counts['skipped']} skipped, "
-        f"{counts['rejected']} rejected; {split.train} for training, {split.val} for validation "
-        f"(reasons in {folder / 'manifest.csv'})"
+        f"{counts['rejected']} rejected; {split.train} for training, {split.val} for validation"
+        f"{kept_out} (reasons in {manifest})"
     )
     return folder / "train.csv", folder / "val.csv"
 
@@ -109,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     # Before the images are extracted: another process may be reading them.
     with claimed_folder(checkpoints):
-        train_list, val_list = _lists(args, training)
+        train_list, val_list = _lists(args, training, tested.paths if tested else [])
 
         from balle2017.training.run import train
 

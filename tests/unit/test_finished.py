@@ -78,6 +78,29 @@ def test_snapshots_of_another_training_are_not_taken(trained, tmp_path):
     assert snapshot.read_bytes() == expected
 
 
+def test_a_snapshot_may_be_adapted(trained, tmp_path):
+    arguments, out = trained
+    folder = tmp_path / "out"
+    arguments = [folder if item == out else item for item in arguments]
+    arguments += ["--export_epochs", 1]
+    assert run_script("train", *arguments).returncode == 0
+    snapshot = folder / "snapshots" / "epoch-000001"
+    pictures = arguments[arguments.index("--data_dir") + 1]
+    done = run_script("adapt", "--model", snapshot, "--images", pictures)
+    assert done.returncode == 0, done.stderr
+    adapted = (snapshot / "model.safetensors").read_bytes()
+    assert "trained before" in run_script("train", *arguments).stdout
+    assert (snapshot / "model.safetensors").read_bytes() == adapted
+
+
+def test_a_training_with_other_packages_is_another(trained, tmp_path):
+    _, out = trained
+    found = fingerprint(out)
+    assert found["versions"] == read_json(out / "run.json")["versions"]
+    other = found | {"versions": found["versions"] | {"tensorflow": "2.14.0"}}
+    assert restore(out / "checkpoints" / "finished", tmp_path / "new", other) is None
+
+
 def test_an_equal_training_elsewhere_is_done_once(trained, tmp_path):
     """What counts is settings, code and images, not where the results go."""
     _, out = trained

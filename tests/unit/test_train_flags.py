@@ -28,21 +28,30 @@ def weights(folder):
     return {name: value for name, value in arrays.items() if not name.startswith(tables)}
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    for seed in range(7):
+def save_pictures(folder, seeds):
+    for seed in seeds:
         Image.fromarray(make_picture(seed)).save(folder / f"{seed}.png")
     return folder
 
 
 @pytest.fixture(scope="module")
-def run(pictures, tmp_path_factory):
+def pictures(tmp_path_factory):
+    return save_pictures(tmp_path_factory.mktemp("pictures"), range(7))
+
+
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory):
+    """Pictures to test on, none of which is in `pictures`."""
+    return save_pictures(tmp_path_factory.mktemp("tested"), range(20, 24))
+
+
+@pytest.fixture(scope="module")
+def run(pictures, tested, tmp_path_factory):
     """One run with most flags away from their defaults."""
     folder = tmp_path_factory.mktemp("flags")
     done = run_script(
         *("train", "--data_dir", pictures, "--save_dir", folder / "out", *SMALL),
-        *("--max_images", 6, "--checkpoint_dir", folder / "elsewhere", "--test_dir", pictures),
+        *("--max_images", 6, "--checkpoint_dir", folder / "elsewhere", "--test_dir", tested),
         *("--epochs", 7, "--steps_per_epoch", 3, "--learning_rate", 0.001, "--seed", 5),
         *("--log_images_every", 3, "--num_images_to_log", 2, "--lambda_rd", 0.03),
         *("--initialization", "cosine", "--precision_policy", "mixed_bfloat16"),
@@ -88,19 +97,48 @@ def test_the_model_has_the_given_channels_and_records_its_making(run):
     assert "device: CPU, 1 thread(s), precision mixed_bfloat16" in stdout
 
 
-def test_the_test_result_is_of_the_test_images(run, pictures):
+def test_the_test_result_is_of_the_test_images(run, tested):
     record = read_json(run[0] / "out" / "run.json")
     test = record["test"]
-    assert (test["images"], test["count"]) == (str(pictures), 7)
+    assert (test["images"], test["count"]) == (str(tested), 4)
     assert test["loss"] == pytest.approx(test["bpp"] + 0.03 * test["mse"], rel=1e-5)
     assert test["psnr"] == pytest.approx(10 * np.log10(255**2 / test["mse"]))
-    assert f"dB on 7 image(s) of {pictures}" in run[1]
+    assert f"dB on 4 image(s) of {tested}" in run[1]
 
 
-def test_test_images_that_would_be_lost_are_found_before_the_training(pictures, tmp_path):
+def test_test_images_train_nothing(pictures, tested, tmp_path):
+    """Images of --data_dir are kept out of the training; given lists may not have them."""
+    both = tmp_path / "both"
+    shutil.copytree(tested, both)
+    # By its pixels, whatever its name and format.
+    Image.fromarray(make_picture(3)).save(both / "copy.bmp")
+    arguments = [*SMALL, "--epochs", 1, "--steps_per_epoch", 1, "--log_images_every", 0]
+    arguments += ["--save_dir", tmp_path / "out", "--test_dir", both]
+    done = run_script("train", "--data_dir", pictures, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert ", 1 kept out as test images (reasons in" in done.stdout
+    dataset = tmp_path / "out" / "dataset"
+    names = {
+        row["name"] for side in ("train", "val") for row in read_table(dataset / f"{side}.csv")
+    }
+    assert names == {f"{seed}.png" for seed in range(7)} - {"3.png"}
+    lists = tmp_path / "lists"
+    split = ("split", "--manifest", dataset / "manifest.csv", "--out", lists, "--val_split", 0.5)
+    assert run_script(*split).returncode == 0
+    given = ["--train_list", lists / "train.csv", "--val_list", lists / "val.csv"]
+    done = run_script("train", *given, *arguments, "--restart_stale")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert re.search(rf"3\.png in \S+ is also a test image in {both}; give split\.py", line)
+    assert run_script(*split, "--test_images", both).returncode == 0
+    done = run_script("train", *given, *arguments, "--restart_stale")
+    assert done.returncode == 0, done.stderr
+
+
+def test_test_images_that_would_be_lost_are_found_before_the_training(pictures, tested, tmp_path):
     """A mean over the others would be that of another test set."""
+    shutil.copytree(tested, tmp_path / "tested")
     tested = tmp_path / "tested"
-    shutil.copytree(pictures, tested)
     # The run's own images lie below the test images, and are none of them.
     arguments = ["--data_dir", pictures, "--save_dir", tested / "run", "--test_dir", tested]
     arguments += [*SMALL, "--epochs", 1, "--steps_per_epoch", 1, "--log_images_every", 1]

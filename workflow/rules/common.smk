@@ -265,6 +265,7 @@ try:
     TEST = sources.test_set(config, RECORDER, kodak.read_hashes(KODAK_HASHES))
     SOURCES, SOURCE_RECORD = sources.train_sources(config, RECORDER)
     TRAINING_TEST_RECORD = sources.training_test_record(config, RECORDER) or []
+    TRAINING_TEST = config["training"]["test_dir"] or []
     CURVES = curves.curve_files(config, "workflow/resources/published_kodak.csv")
     FAMILIES = models.check_models(config, Path(MODELS_FOLDER))
 except InputError as error:

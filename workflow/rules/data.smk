@@ -99,6 +99,8 @@ rule split_images:
         manifest=ancient(f"{DATASET}/manifest.csv"),
         test_record=TEST.record,
         test_images=ancient(TEST.folder),
+        training_test_record=TRAINING_TEST_RECORD,
+        training_test=ancient(TRAINING_TEST),
     output:
         train=f"{EXPERIMENT}/split/train.csv",
         val=f"{EXPERIMENT}/split/val.csv",
@@ -116,7 +118,7 @@ rule split_images:
         "Split the images into training and validation; log: {log}"
     shell:
         "python {input.code[0]} --manifest {input.manifest} --out {params.out} {params.flags}"
-        " --test_images {input.test_images:q} > {log} 2>&1"
+        " --test_images {input.test_images:q} {input.training_test:q} > {log} 2>&1"
 
 
 rule extract:

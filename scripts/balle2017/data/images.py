@@ -251,20 +251,21 @@ class PictureFolder:
 
     Attributes:
         folder: where they lie.
+        paths: of the images, by name.
     """
 
     def __init__(self, folder: Path, without: Iterable[Path] = ()):
         """List the folder; see `list_test_images` for `without`, and for what it raises."""
         self.folder = folder
-        self._paths = list_test_images(folder, without)
+        self.paths = list_test_images(folder, without)
 
     def __len__(self) -> int:
         """Return the number of pictures."""
-        return len(self._paths)
+        return len(self.paths)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield the pictures by name, uint8 [height, width, 3]; see `read_image`."""
-        return map(read_image, self._paths)
+        return map(read_image, self.paths)
 
 
 def load_image_paths(folder: Path) -> list[Path]:

@@ -35,5 +35,9 @@ def data_record(train_list: Path, val_list: Path) -> dict[str, str]:
 
 def machine_record(device: str) -> dict:
     """Return device, processor and package versions."""
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return {"device": device, "cpu": runtime.cpu_model()[0], "versions": versions}
+    return {"device": device, "cpu": runtime.cpu_model()[0], "versions": versions()}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that compute."""
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}

@@ -7,14 +7,15 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from balle2017.data.store import ImageStore
+from balle2017.data.store import ImageStore, pixel_hash
 from balle2017.decibel import psnr_db
 from balle2017.errors import DivergedError, InputError, Interrupted, WorkError
-from balle2017.files import read_json, write_json, write_table
+from balle2017.files import read_json, read_table, write_json, write_table
 from balle2017.model import runtime
 from balle2017.model.adaptation import Adaptation
 from balle2017.model.files import TrainedModel, load_model, save_adaptation, save_model
@@ -27,8 +28,8 @@ from balle2017.training.claims import claimed_gpu
 from balle2017.training.input import create_train_val_datasets
 from balle2017.training.interruption import Termination, resume
 from balle2017.training.monitor import Monitor
-from balle2017.training.provenance import code_sha256, data_record, machine_record
-from balle2017.training.settings import RunOptions, TrainingSettings
+from balle2017.training.provenance import code_sha256, data_record, machine_record, versions
+from balle2017.training.settings import Pictures, RunOptions, TrainingSettings
 from balle2017.training.start import starting_weights
 from balle2017.training.trainer import Trainer, learning_rate_at
 
@@ -94,8 +95,8 @@ def train(
         for path in (train_list, val_list):
             if not Path(path).is_file():
                 raise InputError(f"image list {path} does not exist")
-        for _ in options.test_pictures or ():
-            pass  # One that cannot be decoded is an error now, and not after the training.
+        if options.test_pictures is not None:
+            _check_test_pictures(options.test_pictures, train_list, val_list)
         fingerprint = _fingerprint(settings, policy, start, train_list, val_list, options)
         record = _finished_before(options, fingerprint)
         if record is not None:
@@ -108,6 +109,18 @@ def train(
         run.begin(start)
         run.epochs(train_list, val_list)
         return run.export(train_list)
+
+
+def _check_test_pictures(pictures: Pictures, *lists: Path) -> None:
+    """Check before the training that all can be decoded and none is in one of the lists."""
+    hashes = {pixel_hash(pixels) for pixels in pictures}
+    for path in lists:
+        for row in read_table(path):
+            if row.get("pixel_hash") in hashes:
+                raise InputError(
+                    f"{row['name']} in {path} is also a test image in {pictures.folder}; give "
+                    "split.py the test images (--test_images), which keeps them out of its lists"
+                )
 
 
 def _starting_model(settings: TrainingSettings) -> TrainedModel | None:
@@ -130,6 +143,7 @@ def _fingerprint(
     fingerprint = dataclasses.asdict(settings) | {
         "precision_policy": policy,
         "code_sha256": code_sha256(Path(__file__)),
+        "versions": versions(),
         # The checks keep TensorFlow from merging operations: other rounding.
         "check_numerics": options.check_numerics,
         **data_record(train_list, val_list),
@@ -157,12 +171,19 @@ def _finished_before(options: RunOptions, fingerprint: dict) -> dict | None:
 
 
 def _snapshots(options: RunOptions) -> dict[str, str | None]:
-    """Return the SHA-256 of the model of each epoch that is exported; None where none is there."""
+    """Return the hash of the model of each epoch that is exported; None where none is there.
+
+    It leaves out the adaptation, which `adapt.py` may have given to a snapshot since.
+    """
     found: dict[str, str | None] = {}
     for epoch in options.export_epochs:
         path = options.save_dir / _snapshot(epoch) / "config.json"
-        found[str(epoch)] = read_json(path)["model_sha256"] if path.is_file() else None
+        found[str(epoch)] = _without_adaptation(read_json(path)) if path.is_file() else None
     return found
+
+
+def _without_adaptation(config: dict[str, Any]) -> str:
+    return config.get("static_sha256", config["model_sha256"])
 
 
 def _snapshot(epoch: int) -> Path:
