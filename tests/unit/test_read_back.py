@@ -172,17 +172,21 @@ def test_any_value_in_a_summary_is_taken_or_refused(tmp_path, key, value):
 )
 def test_a_checkpoint_of_another_shape_is_damaged(tmp_path, tensorflow, entries, wrong):
     from balle2017.model.tensors import save_tensors
-    from balle2017.training.interruption import _read
+    from balle2017.training.interruption import _check_arrays, _read
 
-    trainer = types.SimpleNamespace(variables={}, sums=np.zeros(3))
     description = {"fingerprint": {}, "step": 1, "seconds": 1.0, "history": [], "best_loss": None}
     path = tmp_path / "checkpoint-1.safetensors"
     save_tensors(path, {"sums": np.zeros(3)}, description | {"best_epoch": 0} | entries)
     if wrong is None:
-        assert _read(path, trainer)[1]["step"] == 1
+        arrays, read = _read(path)
+        assert read["step"] == 1
+        _check_arrays(path, arrays, read, types.SimpleNamespace(variables={}, sums=np.zeros(3)))
+        other = types.SimpleNamespace(variables={}, sums=np.zeros(4))
+        with pytest.raises(DamagedFileError, match="sums is not right"):
+            _check_arrays(path, arrays, read, other)
         return
     with pytest.raises(DamagedFileError, match=f"{wrong}.* is not right"):
-        _read(path, trainer)
+        _read(path)
 
 
 def test_a_map_has_what_it_must_have(tmp_path):

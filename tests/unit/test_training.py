@@ -1,4 +1,5 @@
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,6 +158,21 @@ def test_other_settings_are_refused_by_name_or_restarted(reference, tmp_path):
     assert "discarding checkpoints of other settings" in done.stdout
     assert "resumed" not in done.stdout
     assert not list(copy.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("width", ["--num_filters", "--num_latents"])
+def test_checkpoints_of_another_width_are_kept(reference, tmp_path, width):
+    """They are of other settings, and not damaged: nothing of them fits, but they are sound."""
+    pictures, out, _ = reference
+    shutil.copytree(out, tmp_path / "out")
+    kept = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.safetensors")}
+    assert len(kept) > 1
+    arguments = ["--data_dir", pictures, "--save_dir", tmp_path / "out", *TINY, width, 5]
+    done = run_script("train", *arguments)
+    assert done.returncode == 2
+    assert f"belongs to a run with other settings ({width[2:]} " in done.stderr
+    assert "warning" not in done.stdout
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.safetensors")} == kept
 
 
 def test_no_resume_starts_anew_and_old_checkpoints_do_not_win(reference, tmp_path):

@@ -36,20 +36,22 @@ def resume(
         )
     for path in checkpoints.newest_first():
         try:
-            arrays, description = _read(path, trainer)
+            arrays, description = _read(path)
+            other = description["fingerprint"]
+            keys = sorted(
+                key
+                for key in fingerprint.keys() | other.keys()
+                if fingerprint.get(key) != other.get(key)
+            )
+            if not keys:
+                # Those of a model of another width are of other settings, and not damaged.
+                _check_arrays(path, arrays, description, trainer)
+                trainer.restore(path, arrays, description)
+                log(f"resumed from step {trainer.step} ({path})")
+                return
         except DamagedFileError as error:
             log(f"warning: {error}; using the checkpoint before it")
             continue
-        other = description["fingerprint"]
-        keys = sorted(
-            key
-            for key in fingerprint.keys() | other.keys()
-            if fingerprint.get(key) != other.get(key)
-        )
-        if not keys:
-            trainer.restore(path, arrays, description)
-            log(f"resumed from step {trainer.step} ({path})")
-            return
         differences = ", ".join(f"{key} {other.get(key)} -> {fingerprint.get(key)}" for key in keys)
         if not restart_stale:
             raise InputError(
@@ -72,7 +74,7 @@ _ENTRIES: dict[str, tuple[type, ...]] = {
 }
 
 
-def _read(path: Path, trainer: Trainer) -> tuple[dict[str, np.ndarray], dict]:
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     """Return a checkpoint's arrays and description.
 
     Raises:
@@ -85,17 +87,33 @@ def _read(path: Path, trainer: Trainer) -> tuple[dict[str, np.ndarray], dict]:
         for name, types in _ENTRIES.items()
         if name not in entries or not isinstance(entries[name], types)
     ]
+    if not wrong and not _is_history(entries):
+        wrong.append("history")
+    _refuse(path, wrong)
+    return arrays, description
+
+
+def _check_arrays(
+    path: Path, arrays: dict[str, np.ndarray], description: dict, trainer: Trainer
+) -> None:
+    """Check what `Trainer.restore` does not.
+
+    Raises:
+        DamagedFileError: the sums or the best weights are not those of this training.
+    """
+    wrong = []
     if "sums" not in arrays or arrays["sums"].shape != trainer.sums.shape:
         wrong.append("sums")
     shapes = {f"best/{name}": tuple(v.shape) for name, v in trainer.variables.items()}
     best = {name: array.shape for name, array in arrays.items() if name.startswith("best/")}
-    if best != (shapes if entries.get("best_epoch") else {}):
+    if best != (shapes if description["best_epoch"] else {}):
         wrong.append("best")
-    if not wrong and not _is_history(entries):
-        wrong.append("history")
+    _refuse(path, wrong)
+
+
+def _refuse(path: Path, wrong: list[str]) -> None:
     if wrong:
         raise DamagedFileError(f"{path} is not a training checkpoint: {wrong[0]} is not right")
-    return arrays, description
 
 
 def _is_history(entries: dict) -> bool:
