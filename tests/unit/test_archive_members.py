@@ -241,6 +241,27 @@ def test_random_damage_ends_in_members_or_in_a_sentence(tmp_path, kind):
     assert all(str(source) in sentence and "\n" not in sentence for sentence in sentences)
 
 
+@pytest.mark.parametrize("kind", [0, 15])
+def test_a_zstd_file_may_begin_with_a_frame_to_skip(tmp_path, kind):
+    """As pzstd writes it."""
+    skipped = bytes([0x50 + kind]) + b"\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"size"
+    assert len(extracted(tmp_path, skipped + zst(tar_bytes(PICTURES)))) == 4
+    inside = tar_bytes({"rest.tar.zst": skipped + zst(tar_bytes(PICTURES))})
+    assert len(extracted(tmp_path, inside)) == 4
+
+
+def test_what_is_named_like_an_archive_and_is_none_may_hold_images(tmp_path):
+    source = tmp_path / "a.tar"
+    members = PICTURES | {"rest.zip": b"MZ a program that unpacks itself", "notes.txt": b"text"}
+    source.write_bytes(tar_bytes(members))
+    extract_archives([source], tmp_path / "out", ExtractSettings(min_size=16))
+    rows = {row["name"]: row for row in read_table(tmp_path / "out" / "manifest.csv")}
+    assert rows["rest.zip"]["reason"] == "archive format not supported: not known; unpack it"
+    assert rows["notes.txt"]["reason"] == "not an image"
+    with pytest.raises(InputError, match=r"rest\.zip: archive format not supported"):
+        extract_archives([source], tmp_path / "out", ExtractSettings(min_size=16), strict=True)
+
+
 def test_a_zstd_file_of_many_frames_is_read_to_its_end(tmp_path):
     data = tar_bytes(PICTURES)
     frames = b"".join(zst(data[at : at + 1000]) for at in range(0, len(data), 1000))

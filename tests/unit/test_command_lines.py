@@ -104,7 +104,7 @@ BAD_INPUT = {
     "sample of 1": ("extract", "{pics}", "--out", "{tmp}/o", "--max_images", "1", 2, "at least 2"),
     "no manifest's columns": (
         *("split", "--manifest", "{tmp}/status.csv", "--out", "{tmp}/o"),
-        *(2, "is not a manifest written by extract.py"),
+        *(2, "is not a manifest written by this version of extract.py"),
     ),
     "no manifest": ("split", "--manifest", "{tmp}/m", "--out", "{tmp}/o", 2, "does not exist"),
     "manifest of pixels": (

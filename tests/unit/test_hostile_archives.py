@@ -317,6 +317,10 @@ def test_too_many_rejects_end_the_run(extract):
     many = {f"a{seed}.png": png(seed) for seed in range(10, 20)}
     rows = extract(tar_bytes(small | many), max_images=2)
     assert sum(row["status"] == "accepted" for row in rows.values()) == 2
+    # What only decoding finds is counted among those that were decoded.
+    cut = {f"{seed}.png": png(seed)[:300] for seed in range(40)}
+    with pytest.raises(InputError, match=r"\d+% of the 12 sampled images were rejected; max_rej"):
+        extract(tar_bytes(cut | many), max_images=12)
     # Only 'rejected' counts: text files do not.
     members = {f"{index}.txt": b"text" for index in range(50)} | {"good.png": png(9)}
     assert extract(tar_bytes(members))["good.png"]["status"] == "accepted"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from archives import png
 from balle2017.data.extraction import ExtractSettings, prepare
-from balle2017.data.store import pixel_hash
+from balle2017.data.store import pixel_hash, uniform
 from balle2017.errors import InputError
 from helpers import make_picture
 from PIL import Image
@@ -51,6 +51,17 @@ def test_a_scaled_picture_is_known_by_its_pixels_before():
     bmp_row = prepare(buffer.getvalue(), settings).row
     assert png_row["pixel_hash"] == bmp_row["pixel_hash"] == pixel_hash(pixels)
     assert png_row["scale"] == bmp_row["scale"]
+
+
+def test_the_split_does_not_follow_the_factor():
+    """Both draw from the hash of the pixels and the same seed."""
+    settings = ExtractSettings(min_size=16, downscale=(0.5, 1.0))
+    factors = {True: [], False: []}
+    for seed in range(60):
+        row = prepare(png(seed, 100, 100), settings).row
+        factors[uniform(settings.seed, row["pixel_hash"]) < 0.5].append(row["scale"])
+    for side in factors.values():
+        assert min(side) < 0.6 < 0.9 < max(side)
 
 
 def test_the_stored_pixels_are_recorded():

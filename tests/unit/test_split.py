@@ -38,6 +38,19 @@ def sides(folder):
     ]
 
 
+def test_other_stored_pixels_are_other_lists(tmp_path):
+    """Where images are scaled, equal images may be stored in another way."""
+    path = manifest(tmp_path, hashes(10))
+    summaries = []
+    for stored in ("one", "two"):
+        rows = [row | {"stored_hash": stored} for row in read_table(path)]
+        write_table(path, MANIFEST_COLUMNS, rows)
+        split_images(path, tmp_path, 0.3, 1)
+        summaries.append(read_json(tmp_path / "split.json"))
+    assert summaries[0]["train"]["sha256"] != summaries[1]["train"]["sha256"]
+    assert summaries[0]["train"]["images"] == summaries[1]["train"]["images"]
+
+
 def test_share_is_about_what_was_asked_for(tmp_path):
     result = split_images(manifest(tmp_path, hashes(2000)), tmp_path, 0.1, 1)
     assert result.train + result.val == 2000

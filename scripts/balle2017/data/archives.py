@@ -97,6 +97,8 @@ _DECOMPRESSORS: dict[bytes, Callable[[Any], Any]] = {
     **{b"BZh%d" % size + start: bz2.BZ2File for size in range(1, 10) for start in _BZIP2_BLOCKS},
     b"\xfd7zXZ\x00": lzma.LZMAFile,
     b"\x28\xb5\x2f\xfd": ZstdFile,
+    # Frames to skip, with which pzstd begins a file.
+    **{bytes([0x50 + kind]) + b"\x2a\x4d\x18": ZstdFile for kind in range(16)},
 }
 
 # What the libraries raise for damaged archives; NotImplementedError is zipfile's

@@ -90,7 +90,8 @@ def _reduce(pixels: np.ndarray, digest: str, settings: ExtractSettings) -> tuple
     assert settings.downscale is not None
     height, width, _ = pixels.shape
     low, high = settings.downscale
-    factor = low + (high - low) * uniform(settings.seed, digest)
+    # A key of its own: the split compares `uniform(seed, digest)` with its share.
+    factor = low + (high - low) * uniform(settings.seed, f"scale:{digest}")
     factor = min(1.0, max(factor, settings.min_size / min(height, width)))
     width, height = (max(settings.min_size, round(side * factor)) for side in (width, height))
     image = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
@@ -124,6 +125,8 @@ def _why_not_used(error: BadImageError, name: str) -> Row:
     refusal = error.refusal
     if refusal.reason is Reason.NOT_AN_IMAGE and kinds.named_like_picture(name):
         refusal = Refusal(Reason.MISNAMED)
+    elif refusal.reason is Reason.NOT_AN_IMAGE and kinds.named_like_archive(name):
+        refusal = Refusal(Reason.UNREAD_ARCHIVE, {"format": "not known"})
     return _refused(refusal)
 
 
@@ -304,6 +307,14 @@ def _sampled_rows(
         for row, prepared in _in_order(sample.jobs(), settings, threads)
         if prepared is not None
     }
+    # Only decoding finds some faults, so the share among all images would hide them.
+    lost = [row for row in sampled.values() if row["status"] == Status.REJECTED]
+    if len(lost) > settings.max_rejected * len(sampled):
+        raise InputError(
+            f"{len(lost) / len(sampled):.0%} of the {len(sampled)} sampled images were rejected; "
+            f"max_rejected allows {settings.max_rejected:.0%}; the first is {lost[0]['name']}: "
+            f"{lost[0]['reason']}"
+        )
     with open(spooled_rows, encoding="utf-8") as file:
         for index, line in enumerate(file):
             yield sampled.get(index) or json.loads(line)

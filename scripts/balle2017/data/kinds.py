@@ -161,9 +161,14 @@ def may_hold_pictures(path: Path) -> bool:
     Raises:
         OSError: it cannot be read.
     """
-    name = PurePath(path.name)
-    if not name.suffix:
+    if not path.suffix:
         return re.match(_ARCHIVE, read_head(path), re.DOTALL) is not None
+    return named_like_archive(path.name)
+
+
+def named_like_archive(file_name: str) -> bool:
+    """Tell whether a name ends like that of an archive, or of a compressed picture or archive."""
+    name = PurePath(file_name)
     if name.suffix.lower() in _COMPRESSED:
         name = name.with_suffix("")
         return named_like_picture(name.name) or name.suffix.lower() in _ARCHIVES

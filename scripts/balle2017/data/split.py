@@ -10,7 +10,7 @@ from balle2017.data.store import pixel_hash, uniform
 from balle2017.errors import InputError
 from balle2017.files import read_table, sha256_file, write_json, write_table
 
-LIST_COLUMNS = ["name", "pixel_hash", "width", "height", "shard", "offset"]
+LIST_COLUMNS = ["name", "pixel_hash", "stored_hash", "width", "height", "shard", "offset"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def split_images(
     except FileNotFoundError:
         raise InputError(f"manifest {manifest} does not exist") from None
     if any({*LIST_COLUMNS, "status"} - row.keys() for row in rows):
-        raise InputError(f"{manifest} is not a manifest written by extract.py")
+        raise InputError(f"{manifest} is not a manifest written by this version of extract.py")
     rows = [row for row in rows if row["status"] == "accepted"]
     tests = {
         pixel_hash(read_image(path))
