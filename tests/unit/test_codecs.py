@@ -7,6 +7,7 @@ import pytest
 from balle2017.data.images import read_image
 from balle2017.data.reasons import BadImageError
 from balle2017.errors import CodecLimitError, InputError
+from balle2017.names import BUILT_IN_CODECS
 from balle2017.results.conventional import CODECS, get_codec
 from balle2017.results.metrics import psnr
 from helpers import make_picture
@@ -94,5 +95,13 @@ def test_unknown_codecs_and_qualities_are_named():
         get_codec("jpg", [50])
     with pytest.raises(InputError, match="quality 101 of jpeg must lie between 1 and 95"):
         get_codec("jpeg", [50, 101])
+    for name in ("jpeg", "jpeg_plain", "jpeg444", "avif"):
+        with pytest.raises(InputError, match=rf"quality 30\.2 of {name} must be a whole number"):
+            get_codec(name, [30, 30.2])
+    get_codec("webp", [30.2])
     with pytest.raises(InputError, match="quality 100 of jpegxl must lie between 0 and 99"):
         get_codec("jpegxl", [100])
+
+
+def test_the_names_are_known_elsewhere():
+    assert tuple(CODECS) == BUILT_IN_CODECS

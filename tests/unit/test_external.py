@@ -245,6 +245,8 @@ def test_a_codec_that_does_not_work_is_an_error(codec, picture_folder, tmp_path,
         (("--quality", "inf"), "the qualities of mine must be finite numbers"),
         (("--time_limit_s", "nan"), "time_limit_s of mine must be more than 0 and finite"),
         (("--time_limit_s", "0"), "time_limit_s of mine must be more than 0 and finite"),
+        (("--codec", "jpeg"), "jpeg is the name of a built-in codec; choose another"),
+        (("--codec", ""), "the codec has no name; give it one"),
         (("--codec", "balle2017"), "balle2017 is a name of trained models; choose another"),
         (("--codec", "balle2017_adaptive-f8-s1"), "is a name of trained models; choose another"),
     ],
@@ -297,7 +299,7 @@ def checked(name="mine", here=True, **changes):
         if "default" in value
     }
     external[name] = defaults | config["evaluation"]["external"][name]
-    return external_codecs({"evaluation": {"external": external}}, SCHEMA, here)[name]
+    return external_codecs({"evaluation": {"external": external}}, here)[name]
 
 
 @pytest.mark.parametrize(
@@ -327,9 +329,9 @@ def checked(name="mine", here=True, **changes):
         ({"qualities": []}, "qualities is []; it must be a list of at least 1"),
         ({"decoded_suffix": ".jpg"}, "it must be one of .png, .ppm, .pnm"),
         ({"time_limit_s": 0}, "time_limit_s is 0; it must be more than 0"),
-        ({"name": "jpeg"}, "evaluation.external.jpeg has the name of a built-in codec"),
-        ({"name": "balle2017_adaptive"}, "has the name of a built-in codec"),
-        ({"name": "balle2017"}, "has the name of a built-in codec"),
+        ({"name": "jpeg"}, "evaluation.external.jpeg: jpeg is the name of a built-in codec"),
+        ({"name": "balle2017_adaptive"}, "balle2017_adaptive is a name of trained models"),
+        ({"name": "balle2017"}, "balle2017 is a name of trained models"),
         ({"name": "../x"}, "it must be a map whose names have small letters, digits and"),
         (
             {"encode": "no-such-program {input} {output} {quality}"},

@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -174,21 +176,55 @@ def test_a_link_to_another_file_of_equal_size_and_times_is_seen(tmp_path, monkey
 
 def test_records_stay_while_another_run_uses_them(tmp_path):
     """It would note what they say when a job ends for what the job has read."""
-    file, locks = tmp_path / "a", tmp_path / "locks"
+    file, lock = tmp_path / "a", tmp_path / "records" / "lock"
     file.write_text("one")
-    locks.mkdir()
-    records = tmp_path / "records"
-    record = Path(sources.Recorder(records, True, locks).record([file]))
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "other").write_text("")
+    record = recorded(file, lock)
     before = record.read_bytes()
-    (locks / "0.input.lock").touch()
     file.write_text("two")
-    assert sources.Recorder(records, True, locks).record([file]) == str(record)
-    assert record.read_bytes() == before
+    processes = [holder(lock), holder(lock)]
+    assert recorded(file, lock).read_bytes() == before
     # One that is not there yet belongs to no job that runs.
-    assert Path(sources.Recorder(records, True, locks).record([file], name="new")).is_file()
-    (locks / "0.input.lock").unlink()
-    sources.Recorder(records, True, locks).record([file])
-    assert record.read_bytes() != before
+    assert recorded(file, lock, "new").is_file()
+    # The end of one run says nothing of the other. However it ends, it holds nothing then.
+    processes[0].kill()
+    processes[0].wait()
+    assert recorded(file, lock).read_bytes() == before
+    processes[1].kill()
+    processes[1].wait()
+    assert recorded(file, lock).read_bytes() != before
+
+
+RECORDING = """
+import sys
+from pathlib import Path
+from balle2017.pipeline.sources import Recorder
+file, lock, *name = sys.argv[1:]
+recorder = Recorder(Path(lock).parent, True, Path(lock))
+print(recorder.record([Path(file)], name=name[0] if name else None), flush=True)
+"""
+
+
+def start(code, *arguments):
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts")}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(
+        command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+
+def recorded(file, lock, *name):
+    """The record that another process writes, or leaves as it is."""
+    output, _ = start(RECORDING, file, lock, *name).communicate()
+    return Path(output.strip())
+
+
+def holder(lock):
+    """A process that shares the lock until it is killed."""
+    process = start(RECORDING + "sys.stdin.read()", lock.parent / "other", lock)
+    assert process.stdout.readline()
+    return process
 
 
 def test_the_names_of_all_folders_of_results_are_taken():

@@ -49,13 +49,12 @@ KODAK_HASHES = ROOT / "workflow" / "resources" / "kodak.sha256"
 
 
 def checked_config():
-    """Check the config, then let Snakemake fill in the schema's defaults; return the schema."""
+    """Check the config, then let Snakemake fill in the schema's defaults."""
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     texts = typed.keep_texts(config, typed_config(), schema)
     config.update(experiment.convert_strings(texts, schema))
     experiment.check_config(config, schema)
     validate(config, str(SCHEMA))
-    return schema
 
 
 def recorded(paths, name=None):
@@ -255,13 +254,19 @@ if Path.cwd().resolve() != ROOT.resolve():
     )
 
 try:
-    schema = checked_config()
-    EXTERNAL = external.external_codecs(config, schema, MAIN_PROCESS)
+    checked_config()
+    EXTERNAL = external.external_codecs(config, MAIN_PROCESS)
     EXPERIMENT = f"results/{config['experiment']}"
     MODELS_FOLDER = f"{EXPERIMENT}/models"
     RECORDER = sources.Recorder(
-        Path("work/sources"), MAIN_PROCESS, Path(".snakemake/locks")
+        Path("work/sources"), MAIN_PROCESS, Path("work/sources/lock")
     )
+    if RECORDER.locked:
+        print(
+            "note: another Snakemake runs in this folder; changes of code and images that are made"
+            " meanwhile are seen by the next call after it",
+            file=sys.stderr,
+        )
     TEST = sources.test_set(config, RECORDER, kodak.read_hashes(KODAK_HASHES))
     SOURCES, SOURCE_RECORD = sources.train_sources(config, RECORDER)
     TRAINING_TEST_RECORD = sources.training_test_record(config, RECORDER) or []

@@ -6,31 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from balle2017.errors import InputError
-from balle2017.names import ADAPTIVE_CODEC, MODEL_CODEC
 from balle2017.pipeline.experiment import flags
 from balle2017.pipeline.sources import OUTPUT_FOLDERS
 from balle2017.results.external import ExternalCodec, command_words
 
 
-def external_codecs(
-    config: Mapping[str, Any], schema: Mapping[str, Any], on_this_machine: bool
-) -> dict[str, ExternalCodec]:
+def external_codecs(config: Mapping[str, Any], on_this_machine: bool) -> dict[str, ExternalCodec]:
     """Return the external codecs of a config by name, after checking them.
 
     Args:
         config: checked against the schema, with its defaults.
-        schema: of the config; it has the names of the built-in codecs.
         on_this_machine: also check that the programs are here.
 
     Raises:
         InputError: the name is taken, a command cannot work, or a program is missing.
     """
-    built_in = schema["properties"]["evaluation"]["properties"]["codecs"]["properties"]
     codecs = {}
     for name, part in config["evaluation"]["external"].items():
         where = f"config: evaluation.external.{name}"
-        if name in (*built_in, MODEL_CODEC, ADAPTIVE_CODEC):
-            raise InputError(f"{where} has the name of a built-in codec; choose another")
         try:
             codec = ExternalCodec(
                 name=name,

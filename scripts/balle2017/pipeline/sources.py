@@ -1,12 +1,14 @@
 """The sources of an experiment's images, and the small records that stand for them."""
 
+import contextlib
+import fcntl
 import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from balle2017.data.images import list_test_images
 from balle2017.data.kodak import check_folder
@@ -30,23 +32,55 @@ OUTPUT_FOLDERS = tuple(map(Path, (".snakemake", "logs", "results", "work")))
 BUILTIN, DATASETS, KODAK, TESTSETS = (f"results/{name}" for name in RESERVED)
 
 
+#: Locks that this process holds to its end, and whether another process held one before.
+_held: dict[Path, tuple[IO[bytes], bool]] = {}
+
+
+def _shared_with_others(lock: Path) -> bool:
+    """Share a lock until this process ends; tell whether other processes share it already.
+
+    The system releases it, however the process ends. (Snakemake's own locks do not serve: the
+    first of two runs that ends deletes those of both.)
+    """
+    lock = lock.absolute()
+    if lock not in _held:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = open(lock, "ab")  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            others = False
+        except BlockingIOError:
+            others = True
+        except OSError:  # The file system has no locks.
+            others = False
+        else:
+            fcntl.flock(file, fcntl.LOCK_UN)
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_SH)
+        _held[lock] = file, others
+    return _held[lock][1]
+
+
 class Recorder:
     """Writes records of files in the main process; other processes only name them.
 
     The jobs of a cluster read the workflow too, and must not hash the images again.
+
+    Attributes:
+        locked: another Snakemake runs in this folder, so records that are there stay.
     """
 
-    def __init__(self, folder: Path, writes: bool, locks: Path | None = None):
+    def __init__(self, folder: Path, writes: bool, lock: Path | None = None):
         """Keep records in `folder`; without `writes`, write none.
 
-        While there is a file in `locks`, another Snakemake runs in this folder. Records that
-        are there then stay: Snakemake notes the inputs of a job when the job ends, and would
-        take what the record says then for what the job has read. The next call after that run
-        writes what has changed, and its jobs run again.
+        `lock` is a file that all main processes share. While another one runs, records that are
+        there stay: Snakemake notes the inputs of a job when the job ends, and would take what
+        the record says then for what the job has read. The next call after that run writes what
+        has changed, and its jobs run again.
         """
         self.folder = folder
         self.writes = writes
-        self.locked = writes and locks is not None and locks.is_dir() and any(locks.iterdir())
+        self.locked = writes and lock is not None and _shared_with_others(lock)
 
     def record(
         self, paths: list[Path], urls: Mapping[str, str] | None = None, name: str | None = None

@@ -50,6 +50,7 @@ class ImageCodec:
         quality: turns a quality number into the encoder's argument.
         options: the other arguments of the encoder.
         bounds: lowest and highest quality.
+        whole: the encoder takes whole qualities only.
         max_side: the longest side that encoder and decoder take, in pixels; None: any.
         package: that adds the format to Pillow and brings the library; None: Pillow itself.
     """
@@ -62,6 +63,7 @@ class ImageCodec:
     options: dict[str, Any] = field(default_factory=dict)
     max_side: int | None = None
     package: str | None = None
+    whole: bool = False
 
     def encode(self, pixels: np.ndarray, quality: float) -> bytes:
         """Return the compressed file of uint8 pixels [height, width, 3].
@@ -121,6 +123,7 @@ def _jpeg(**options: Any) -> ImageCodec:
         lambda q: {"quality": round(q)},
         options=options,
         max_side=65500,
+        whole=True,
     )
 
 
@@ -153,6 +156,7 @@ CODECS = {
         options={"speed": 6},
         # The encoder takes 65536, libavif decodes no more than this.
         max_side=32768,
+        whole=True,
     ),
     "jpegxl": ImageCodec(
         "JXL",
@@ -180,6 +184,8 @@ def get_codec(name: str, quality: list[float]) -> ImageCodec:
     for value in quality:
         if not low <= value <= high:
             raise InputError(f"quality {value:g} of {name} must lie between {low} and {high}")
+        if codec.whole and value != round(value):
+            raise InputError(f"quality {value:g} of {name} must be a whole number")
     if codec.package is None and not features.check(codec.library):
         raise InputError(f"this Pillow cannot write {name}")
     return codec

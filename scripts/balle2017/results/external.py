@@ -20,7 +20,7 @@ from balle2017.data.images import decode_image
 from balle2017.data.reasons import BadImageError
 from balle2017.errors import CodecLimitError, InputError, WorkError
 from balle2017.files import printable
-from balle2017.names import ADAPTIVE_CODEC, MODEL_CODEC, quality_text
+from balle2017.names import ADAPTIVE_CODEC, BUILT_IN_CODECS, MODEL_CODEC, quality_text
 
 #: Placeholders for a file or a number in a command.
 INPUT, OUTPUT, QUALITY = "{input}", "{output}", "{quality}"
@@ -81,9 +81,13 @@ class ExternalCodec:
         """Check the name, the numbers, and that the commands have the placeholders they need.
 
         Raises:
-            InputError: the name is that of trained models, a number is not finite, a placeholder
-                is missing or unknown.
+            InputError: the name is missing or that of another codec, a number is not finite, a
+                placeholder is missing or unknown.
         """
+        if not self.name:
+            raise InputError("the codec has no name; give it one")
+        if self.name in BUILT_IN_CODECS:
+            raise InputError(f"{self.name} is the name of a built-in codec; choose another")
         if self.name.partition("-")[0] in (MODEL_CODEC, ADAPTIVE_CODEC):
             raise InputError(f"{self.name} is a name of trained models; choose another")
         if not all(map(math.isfinite, qualities)):
