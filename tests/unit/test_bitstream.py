@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from balle2017.coding.bitstream import HEADER_BYTES, Bitstream
+from balle2017.coding.bitstream import HEADER_BYTES, Bitstream, _checksum, read_size
 from balle2017.errors import DamagedFileError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +56,19 @@ def test_a_swapped_payload_is_refused():
 def test_other_files_are_named(data, message):
     with pytest.raises(DamagedFileError, match=message):
         Bitstream.from_bytes(data)
+
+
+@pytest.mark.parametrize("side", [0, 2])
+def test_an_image_without_pixels_is_refused(side):
+    """Its checksum is right: somebody made it so."""
+    data = bytearray(STREAM.to_bytes())
+    data[12 + side : 14 + side] = bytes(2)
+    fields = bytes(data[: HEADER_BYTES - 8])
+    forged = fields + _checksum(fields, STREAM.payload) + STREAM.payload
+    with pytest.raises(DamagedFileError, match=r"an image of .*0.* pixels"):
+        Bitstream.from_bytes(forged)
+    with pytest.raises(DamagedFileError, match=r"an image of .*0.* pixels"):
+        read_size(forged)
 
 
 def test_sides_must_fit():

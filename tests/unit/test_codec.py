@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import os
 import re
 import shutil
 
@@ -179,11 +180,17 @@ def test_decompress_goes_on_past_bad_files(codec, small_model, tmp_path):
     (tmp_path / "good.b17").write_bytes(data)
     (tmp_path / "cut.b17").write_bytes(data[:-1])
     (tmp_path / "empty.b17").write_bytes(b"")
+    (tmp_path / "folder.b17").mkdir()
+    (tmp_path / "dangling.b17").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "pipe.b17")
     done = run_script("decompress", tmp_path, "--model", small_model, "--out", tmp_path / "out")
     assert done.returncode == 1
     assert f"{tmp_path / 'cut.b17'}: cut short" in done.stdout
     assert f"{tmp_path / 'empty.b17'}: the file is empty" in done.stdout
-    assert "2 of 3 files" in done.stderr
+    assert f"{tmp_path / 'folder.b17'}: not a regular file" in done.stdout
+    assert f"{tmp_path / 'dangling.b17'}: No such file or directory" in done.stdout
+    assert f"{tmp_path / 'pipe.b17'}: not a regular file" in done.stdout
+    assert "5 of 6 files" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
 
 

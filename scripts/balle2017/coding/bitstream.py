@@ -117,6 +117,9 @@ def _header(data: bytes) -> tuple:
         raise DamagedFileError(
             f"format version {version}, this program reads {STATIC} and {ADAPTIVE}"
         )
+    _, width, height, *_ = others
+    if not (width and height):
+        raise DamagedFileError(f"damaged: an image of {width}x{height} pixels")
     return version, *others
 
 

@@ -142,7 +142,7 @@ def decompress_files(inputs: list[Path], out: Path, args: argparse.Namespace) ->
     from PIL import Image
 
     def convert(source: Path, target: Path) -> Converted:
-        data = source.read_bytes()
+        data = _read(source)
         pixels = family.decompress(data)
         with atomic_path(target) as temporary:
             Image.fromarray(pixels).save(temporary)
@@ -165,6 +165,16 @@ def _configure(args: argparse.Namespace) -> None:
     runtime.configure(1, "cpu", operations=args.threads)
 
 
+def _read(path: Path) -> bytes:
+    """Return the bytes of a .b17 file; whatever keeps it from being read is a DamagedFileError."""
+    if path.exists() and not path.is_file():  # a pipe would never end
+        raise DamagedFileError(f"{path}: not a regular file")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DamagedFileError(f"{path}: {error.strerror}") from None
+
+
 def describe(path: Path, family: Family) -> str:
     """Return a description of a .b17 file, in lines. TensorFlow is not needed.
 
@@ -175,15 +185,11 @@ def describe(path: Path, family: Family) -> str:
     Raises:
         DamagedFileError: the file is damaged, is not a .b17 file, or cannot be read.
     """
+    data = _read(path)
     try:
-        if path.exists() and not path.is_file():  # a pipe would never end
-            raise DamagedFileError("not a regular file")
-        data = path.read_bytes()
         stream = Bitstream.from_bytes(data)
     except DamagedFileError as error:
         raise DamagedFileError(f"{path}: {error}") from None
-    except OSError as error:
-        raise DamagedFileError(f"{path}: {error.strerror}") from None
     bpp = 8 * len(data) / (stream.width * stream.height)
     coder = "the adaptive coder" if stream.version == ADAPTIVE else "the static prior"
     folder = family.made_by(stream.model_id)
