@@ -50,8 +50,8 @@ def main() -> None:
     models = {int(path.name.split("-")[1]): path for path in folder.glob("snapshots/epoch-*")}
     if not models:
         parser.error(f"{folder} has no snapshots; set training.export_epochs")
-    # The last one of the table is the model itself.
-    models[max(history)] = folder
+    # The model itself is that of the best epoch.
+    models[read_json(folder / "run.json")["best"]["epoch"]] = folder
     rd = read_rd(args.results / "rd.csv")
     jpeg = rd[rd["codec"] == "jpeg"].sort_values("bpp")
     published = read_published(PUBLISHED)
@@ -59,7 +59,10 @@ def main() -> None:
     rows = []
     for epoch, model in sorted(models.items()):
         point = evaluate(model, args.images, args.work / f"epoch-{epoch}")
-        rate = np.exp(np.interp(point["psnr_rgb"], prior["psnr_rgb"], np.log(prior["bpp"])))
+        # Nothing is compared outside of the other curve.
+        outside = {"left": np.nan, "right": np.nan}
+        log_rate = np.interp(point["psnr_rgb"], prior["psnr_rgb"], np.log(prior["bpp"]), **outside)
+        rate = np.exp(log_rate)
         rows.append(
             {
                 "minutes": round(float(history[epoch]["seconds"]) / 60, 1),
@@ -68,7 +71,7 @@ def main() -> None:
                 "bpp": point["bpp"],
                 "psnr_rgb": point["psnr_rgb"],
                 "jpeg_psnr_rgb": np.interp(
-                    np.log(point["bpp"]), np.log(jpeg["bpp"]), jpeg["psnr_rgb"]
+                    np.log(point["bpp"]), np.log(jpeg["bpp"]), jpeg["psnr_rgb"], **outside
                 ),
                 "rate_over_published_percent": 100 * (point["bpp"] / rate - 1),
             }

@@ -38,7 +38,7 @@ from balle2017.training.settings import TrainingSettings
 ROOT = Path(__file__).resolve().parent.parent
 MARKS = (0.25, 0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 50, 60)
 HELD_OUT_SIZE = 256
-JPEG_QUALITIES = tuple(range(4, 96, 4))
+JPEG_QUALITIES = (*range(4, 96, 4), 95)
 #: Settings that may be maps from lambda to value.
 MAPS = (("model", "num_filters"), ("model", "num_latents"), ("training", "epochs"))
 
@@ -217,7 +217,9 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
         row |= contender.measure(held_out)
         bpp, decibel = np.mean(contender.code(pictures), axis=0)
         row |= {"kodak_bpp": bpp, "kodak_psnr": decibel}
-        row["jpeg_psnr"] = float(np.interp(np.log(bpp), np.log(jpeg_bpp), jpeg_psnr))
+        # Not a number outside of the curve of JPEG.
+        at, outside = np.log(bpp), {"left": np.nan, "right": np.nan}
+        row["jpeg_psnr"] = float(np.interp(at, np.log(jpeg_bpp), jpeg_psnr, **outside))
         rows.append(row)
         contender.save()
         table.write_text(json.dumps(rows))

@@ -60,7 +60,7 @@ def decode(model: Path, path: Path) -> None:
 
     runtime.configure(1, "cpu", operations=2)
     codec = Codec(model, 2)
-    start = time.perf_counter()
+    start, started = time.perf_counter(), time.process_time()
     try:
         codec.decompress(path.read_bytes())
         outcome = "decoded"
@@ -70,7 +70,7 @@ def decode(model: Path, path: Path) -> None:
     # Not of resource, which counts the process that started this one too.
     status = Path("/proc/self/status").read_text(encoding="ascii")
     megabytes = int(status.split("VmHWM:")[1].split()[0]) / 1024
-    processor = time.process_time()
+    processor = time.process_time() - started
     print(f"{seconds:.0f} s, {processor:.0f} s of processor, {megabytes:.0f} MB, {outcome}")
 
 

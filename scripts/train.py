@@ -56,9 +56,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "validation)",
     )
     args = parser.parse_args(argv)
-    lists = args.train_list is not None and args.val_list is not None
-    if (args.data_dir is None) == (not lists):
+    lists = [path for path in (args.train_list, args.val_list) if path is not None]
+    if len(lists) != (2 if args.data_dir is None else 0):
         parser.error("give either --data_dir, or both --train_list and --val_list")
+    if lists and args.max_images is not None:
+        parser.error("--max_images is for --data_dir; split.py has made the lists")
     for path in (args.data_dir, args.train_list, args.val_list):
         if path is not None and not path.exists():
             parser.error(f"{path} does not exist")

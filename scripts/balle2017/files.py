@@ -36,6 +36,11 @@ def printable(text: str) -> str:
     )
 
 
+def real_path(path: str | os.PathLike[str]) -> Path:
+    """Return an absolute path without links. Unlike `Path.resolve`, let links go in a circle."""
+    return Path(os.path.realpath(path))
+
+
 def files_below(
     folder: Path,
     without: Iterable[Path] = (),
@@ -50,14 +55,14 @@ def files_below(
         without: folders to skip; ignored if they hold `folder` itself.
         onerror: called with the error of a subfolder that cannot be read.
     """
-    root = Path(folder).resolve()
-    left_out = {Path(path).resolve() for path in without} - {root, *root.parents}
+    root = real_path(folder)
+    left_out = {real_path(path) for path in without} - {root, *root.parents}
     for parent, folders, files in os.walk(folder, onerror=onerror):
-        inside = Path(parent).resolve()
+        inside = real_path(parent)
         folders[:] = sorted(name for name in folders if inside / name not in left_out)
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
         for path in (Path(parent) / name for name in sorted(files + links)):
-            if not (path.is_symlink() and left_out.intersection(path.resolve().parents)):
+            if not (path.is_symlink() and left_out.intersection(real_path(path).parents)):
                 yield path
 
 
@@ -67,9 +72,9 @@ def refuse_inputs_in(folders: Iterable[Path], inputs: Iterable[Path], flag: str)
     Raises:
         InputError: one does; `flag` names the output.
     """
-    places = {folder: folder.resolve() for folder in folders}
+    places = {folder: real_path(folder) for folder in folders}
     for path in inputs:
-        actual = path.resolve()
+        actual = real_path(path)
         for folder, place in places.items():
             if actual.is_relative_to(place):
                 raise InputError(

@@ -1,6 +1,7 @@
 """Downloads over the loopback interface of this machine."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from balle2017.data.download import download
@@ -46,6 +47,15 @@ def test_an_interrupted_download_goes_on(server, tmp_path, path, ranges):
     assert server.ranges[-1] == f"bytes={arrived}-"
 
 
+def test_two_at_a_time_fetch_once(server, tmp_path):
+    targets = [tmp_path / "x.tar"] * 2
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda target: download(f"{server.url}/x", target, DIGEST), targets))
+    assert targets[0].read_bytes() == CONTENT
+    assert server.ranges == [None]
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tar"]
+
+
 def test_a_complete_part_is_only_checked(server, tmp_path):
     (tmp_path / "x.tar.part").write_bytes(CONTENT)
     download(f"{server.url}/x", tmp_path / "x.tar", DIGEST)
@@ -61,6 +71,7 @@ def test_another_content_is_refused_and_deleted(server, tmp_path):
 def test_a_missing_file_is_named(server, tmp_path):
     with pytest.raises(WorkError, match=r"/none cannot be downloaded .*404|Not Found"):
         download(f"{server.url}/none", tmp_path / "x.tar", DIGEST)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_extract_takes_a_url_with_its_hash(server, tmp_path):

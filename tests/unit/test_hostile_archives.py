@@ -332,11 +332,12 @@ def test_a_folder_with_links_and_special_files(extract, tmp_path, picture_folder
     (picture_folder / "out.png").symlink_to(outside)
     (picture_folder / "in.png").symlink_to(picture_folder / "0.png")
     (picture_folder / "loop").symlink_to(picture_folder)
+    (picture_folder / "circle.png").symlink_to(picture_folder / "circle.png")
     os.mkfifo(picture_folder / "pipe.png")
     rows = extract(picture_folder)
     assert rows["out.png"]["reason"] == "a link to a file outside the folder"
     assert rows["pipe.png"]["reason"] == "not a regular file"
-    assert rows["loop"]["reason"] == "not a regular file"
+    assert rows["loop"]["reason"] == rows["circle.png"]["reason"] == "not a regular file"
     # One of two equal pictures is the duplicate of the other.
     assert rows["in.png"]["reason"] == "duplicate of 0.png"
     assert sum(row["status"] == "accepted" for row in rows.values()) == 5

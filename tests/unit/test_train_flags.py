@@ -61,6 +61,22 @@ def run(pictures, tested, tmp_path_factory):
     return folder, done.stdout
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--data_dir", "."], "give either --data_dir, or both"),
+        (["--max_images", 5], "--max_images is for --data_dir"),
+    ],
+)
+def test_flags_that_would_be_ignored_are_refused(run, tmp_path, flags, message):
+    lists = [run[0] / "out" / "dataset" / f"{side}.csv" for side in ("train", "val")]
+    given = ["--train_list", lists[0], "--val_list", lists[1], "--save_dir", tmp_path / "out"]
+    done = run_script("train", *given, *flags)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_images_are_limited_and_split(run):
     folder, stdout = run
     assert "6 images accepted, 1 skipped" in stdout

@@ -175,6 +175,16 @@ def test_checkpoints_of_another_width_are_kept(reference, tmp_path, width):
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.safetensors")} == kept
 
 
+def test_an_epoch_that_was_passed_is_not_exported_without_a_word(reference, tmp_path):
+    pictures, out, _ = reference
+    shutil.copytree(out, tmp_path / "out")
+    arguments = ["--data_dir", pictures, "--save_dir", tmp_path / "out", *TINY]
+    done = run_script("train", *arguments, "--export_epochs", 1, 3, 99)
+    assert done.returncode == 0, done.stderr
+    assert "warning: no model of epoch 1, 3 is exported (export_epochs), because" in done.stdout
+    assert not (tmp_path / "out" / "snapshots").exists()
+
+
 def test_no_resume_starts_anew_and_old_checkpoints_do_not_win(reference, tmp_path):
     pictures, out, _ = reference
     checkpoints = tmp_path / "checkpoints"
@@ -465,6 +475,10 @@ def test_the_initial_gain_is_the_best_quantization_step():
     assert 256 / gain == pytest.approx(steps[loss.argmin()], rel=1e-3)
     assert initial_gain(TrainingSettings()) == 1
     assert initial_gain(TrainingSettings(latent_gain=7.0, initialization="cosine")) == 7
+    # A model to start from is rescaled to it, whatever is said of a start from nothing.
+    for start in ({}, {"latent_gain": 7.0}, {"initialization": "cosine"}):
+        other = TrainingSettings(lambda_rd=settings.lambda_rd, init_from="models", **start)
+        assert initial_gain(other) == gain
 
 
 def test_a_checkpoint_that_cannot_be_read_is_not_taken_for_a_damaged_one(reference, tmp_path):

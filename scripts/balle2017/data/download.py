@@ -1,5 +1,7 @@
 """Download a file with a known hash, and resume an earlier attempt."""
 
+import contextlib
+import fcntl
 import http.client
 import shutil
 import urllib.error
@@ -32,6 +34,20 @@ def download(url: str, target: Path, sha256: str, hint: str = "") -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
+    with open(part, "ab") as file:
+        with contextlib.suppress(OSError):  # as on a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            # Another process may have downloaded it in the meantime.
+            if not (target.is_file() and sha256_file(target) == sha256.lower()):
+                _download(url, part, target, sha256, hint)
+        finally:
+            if part.is_file() and not part.stat().st_size:
+                part.unlink()
+
+
+def _download(url: str, part: Path, target: Path, sha256: str, hint: str) -> None:
+    """Complete `part`, check it, and put it in the place of `target`."""
     try:
         _fetch(url, part)
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:

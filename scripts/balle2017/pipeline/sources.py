@@ -18,6 +18,7 @@ from balle2017.files import (
     files_below,
     is_url,
     read_json,
+    real_path,
     sha256_file,
     sha256_json,
     write_bytes,
@@ -177,12 +178,12 @@ def _refuse_links_to_results(folder: Path, key: str) -> None:
     """
     if not folder.is_dir():
         return
-    outputs = [path.resolve() for path in OUTPUT_FOLDERS]
-    outputs = [output for output in outputs if not folder.resolve().is_relative_to(output)]
+    outputs = [real_path(path) for path in OUTPUT_FOLDERS]
+    outputs = [output for output in outputs if not real_path(folder).is_relative_to(output)]
     for path in sorted(folder.iterdir()):
-        if path.is_symlink() and any(path.resolve().is_relative_to(output) for output in outputs):
+        if path.is_symlink() and any(real_path(path).is_relative_to(output) for output in outputs):
             raise InputError(
-                f"config: {key}: {path} is a link to {path.resolve()}, where results are written; "
+                f"config: {key}: {path} is a link to {real_path(path)}, where results are written; "
                 "copy the file"
             )
 

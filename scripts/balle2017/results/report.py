@@ -81,7 +81,9 @@ def summary_sentences(
                 amounts[-1] += f" (seeds: {range_.min():+.1f} to {range_.max():+.1f} %)"
         if amounts:
             span = f"{known['overlap_low'].min():.1f} to {known['overlap_high'].max():.1f} dB"
-            at = f"at equal PSNR ({span})"
+            low, high = known["overlap_low"].round(1), known["overlap_high"].round(1)
+            within = "within " if low.nunique() > 1 or high.nunique() > 1 else ""
+            at = f"at equal PSNR ({within}{span})"
             if len(amounts) == 1:
                 sentences.append(f"{where}, {name} needs {amounts[0]} {at}.")
             else:

@@ -273,6 +273,12 @@ class _Run:
             dataset = dataset.apply(tf.data.experimental.prefetch_to_device("/GPU:0"))
         if trainer.history and trainer.stopping.should_stop(len(trainer.history)):
             return
+        there = _snapshots(self.options)
+        if passed := [e for e in there if int(e) <= len(trainer.history) and there[e] is None]:
+            self.monitor.line(
+                f"warning: no model of epoch {', '.join(passed)} is exported (export_epochs), "
+                "because training has passed it already; --no-resume trains again"
+            )
         if settings.warmup_steps >= settings.total_steps:
             self.monitor.line(
                 f"warning: the learning rate rises over {settings.warmup_steps} steps "

@@ -35,12 +35,16 @@ _GAIN_PER_ROOT_LAMBDA = PIXEL_RANGE / math.sqrt(18 / math.log(2))
 
 
 def initial_gain(settings: TrainingSettings) -> float:
-    """Return the factor on the latents' scale at the start."""
-    if settings.latent_gain is not None:
-        return settings.latent_gain
-    if settings.initialization == "cosine":
-        return _GAIN_PER_ROOT_LAMBDA * math.sqrt(settings.lambda_rd)
-    return 1.0
+    """Return the factor on the latents' scale at the start.
+
+    A model that training starts from is rescaled to the one that suits lambda.
+    """
+    if settings.init_from is None:
+        if settings.latent_gain is not None:
+            return settings.latent_gain
+        if settings.initialization != "cosine":
+            return 1.0
+    return _GAIN_PER_ROOT_LAMBDA * math.sqrt(settings.lambda_rd)
 
 
 def learning_rate_at(settings: TrainingSettings, step: int) -> float:
