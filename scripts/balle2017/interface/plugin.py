@@ -108,7 +108,7 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
 
 
 def _encode(pixels: np.ndarray, options: dict) -> bytes:
-    folder = Path(options.get("model", PRETRAINED)).resolve()
+    folder = Path(options.get("model") or PRETRAINED).resolve()
     family = _family(folder)
     lambda_rd = options.get("lambda_rd")
     goals = {name: options[name] for name in _GOALS if options.get(name) is not None}
