@@ -80,6 +80,14 @@ def test_a_record_follows_content_and_not_time(tmp_path):
     assert record.read_text() != text
 
 
+def test_a_name_with_a_line_break_ends_no_reading(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for name in ("a.png", "two\nlines.png"):
+        (tmp_path / "pictures" / name).write_bytes(b"x")
+    record = sources.record_sources([tmp_path / "pictures"], tmp_path / "record")
+    assert sources.read_record(record)[str(tmp_path / "pictures" / "a.png")]
+
+
 def test_a_missing_source_is_named(tmp_path):
     with pytest.raises(InputError, match="nothing does not exist"):
         sources.record_sources([tmp_path / "nothing"], tmp_path)

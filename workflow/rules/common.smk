@@ -1,5 +1,6 @@
 # What all rules share: the checked config, paths, and the inputs that stand for
 # code and for large files. The only file with functions.
+import contextlib
 import importlib.util
 import json
 import sys
@@ -145,11 +146,12 @@ def show_summary():
 
 def show_advice():
     """Print a note for each setting that may be a mistake."""
-    there = Path(TEST.folder).is_dir()
-    lines = experiment.advice(
-        config,
-        list_test_images(Path(TEST.folder), sources.OUTPUT_FOLDERS) if there else [],
-    )
+    pictures = []
+    # Those that are not there yet, or cannot be used, are a matter of the jobs.
+    with contextlib.suppress(InputError):
+        if Path(TEST.folder).is_dir():
+            pictures = list_test_images(Path(TEST.folder), sources.OUTPUT_FOLDERS)
+    lines = experiment.advice(config, pictures)
     if lines:
         print("\n".join(lines), file=sys.stderr)
 

@@ -260,9 +260,13 @@ def dataset_name(sources: list[str], settings: dict[str, Any]) -> str:
 
 
 def read_record(path: Path) -> dict[str, str]:
-    """Return the digests of a record by path or address."""
-    lines = os.fsdecode(path.read_bytes()).split("\n")[:-1]
-    return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    """Return the digests of a record by path or address.
+
+    A name with a line break is cut there.
+    """
+    lines = os.fsdecode(path.read_bytes()).split("\n")
+    pairs = (line.partition("  ") for line in lines)
+    return {name: digest for digest, _, name in pairs if name}
 
 
 def _read_cache(path: Path) -> dict[str, list]:
