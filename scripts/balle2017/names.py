@@ -11,12 +11,6 @@ MODEL_CODEC = "balle2017"
 #: The same models and pixels, coded with the adaptive entropy coder instead of the static prior.
 ADAPTIVE_CODEC = "balle2017_adaptive"
 
-#: Names of the codecs that Pillow brings (`results.conventional.CODECS`).
-BUILT_IN_CODECS = (
-    *("jpeg", "jpeg_plain", "jpeg444", "jpeg2000", "jpeg2000_plain"),
-    *("webp", "avif", "jpegxl"),
-)
-
 #: What the parts of `model_name` look like, as regular expressions.
 LAMBDA_PATTERN, WHOLE_PATTERN = r"\d+\.\d{4}\d*", r"\d+"
 MODEL_PATTERN = f"{LAMBDA_PATTERN}-f{WHOLE_PATTERN}-s{WHOLE_PATTERN}"

@@ -7,7 +7,7 @@ import pytest
 from balle2017.data.images import read_image
 from balle2017.data.reasons import BadImageError
 from balle2017.errors import CodecLimitError, InputError
-from balle2017.names import BUILT_IN_CODECS
+from balle2017.results.built_in import BUILT_IN_CODECS
 from balle2017.results.conventional import CODECS, get_codec
 from balle2017.results.metrics import psnr
 from helpers import make_picture

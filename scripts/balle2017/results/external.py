@@ -20,7 +20,8 @@ from balle2017.data.images import decode_image
 from balle2017.data.reasons import BadImageError
 from balle2017.errors import CodecLimitError, InputError, WorkError
 from balle2017.files import printable
-from balle2017.names import ADAPTIVE_CODEC, BUILT_IN_CODECS, MODEL_CODEC, quality_text
+from balle2017.names import ADAPTIVE_CODEC, MODEL_CODEC, quality_text
+from balle2017.results.built_in import BUILT_IN_CODECS
 
 #: Placeholders for a file or a number in a command.
 INPUT, OUTPUT, QUALITY = "{input}", "{output}", "{quality}"

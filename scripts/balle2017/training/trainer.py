@@ -42,7 +42,7 @@ def initial_gain(settings: TrainingSettings) -> float:
     if settings.init_from is None:
         if settings.latent_gain is not None:
             return settings.latent_gain
-        if settings.initialization != "cosine":
+        if settings.initialization == "random":
             return 1.0
     return _GAIN_PER_ROOT_LAMBDA * math.sqrt(settings.lambda_rd)
 
