@@ -4,13 +4,16 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from balle2017.files import read_json, read_table
 from balle2017.model import runtime
 from balle2017.results.aggregation import bd_table, read_bd, read_rd, summary_text
 from balle2017.results.publication import reference_table
+from balle2017.results.published import read_published
 from helpers import ROOT, run_script
+from scipy.interpolate import PchipInterpolator
 
 REFERENCE = ROOT / "docs" / "reference"
 PRETRAINED = ROOT / "pretrained"
@@ -72,6 +75,24 @@ def test_the_guide_shows_what_time_buys():
             f"{row['bpp']:.4f} | {row['psnr_rgb']:.2f} | {row['jpeg_psnr_rgb']:.2f} | "
             f"{row['rate_over_published_percent']:.1f} % |"
         ) in guide
+
+
+def test_the_guide_shows_the_model_for_high_quality():
+    guide = " ".join((ROOT / "docs" / "training.md").read_text(encoding="utf-8").split())
+    rd = read_rd(REFERENCE / "rd.csv")
+    ours = rd[rd["codec"] == "balle2017"].set_index("point").sort_index()
+    wide, below = ours.loc[0.18], ours.loc[0.0932]
+    assert f"{wide['psnr_rgb']:.2f} dB at {wide['bpp']:.3f} bpp with the static prior" in guide
+    published = read_published(ROOT / "workflow" / "resources" / "published_kodak.csv")
+    prior = published[published["curve"] == "factorized_prior"].sort_values("bpp")
+    end = prior.iloc[-1]
+    rate = np.exp(PchipInterpolator(ours["psnr_rgb"], np.log(ours["bpp"]))(end["psnr_rgb"]))
+    more = 100 * (rate / end["bpp"] - 1)
+    ends = f"ends at {end['psnr_rgb']:.1f} dB; there the models need {more:.1f} % more rate"
+    assert ends in guide
+    rate = np.exp(np.interp(below["psnr_rgb"], prior["psnr_rgb"], np.log(prior["bpp"])))
+    more = 100 * (below["bpp"] / rate - 1)
+    assert f"lambda 0.0932 needs {more:.1f} % more at its own PSNR" in guide
 
 
 def test_the_guide_shows_the_first_minutes():
