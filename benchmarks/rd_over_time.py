@@ -18,20 +18,22 @@ import pandas as pd
 from balle2017.files import read_json, read_table
 from balle2017.model.find import find_model, read_config
 from balle2017.results.aggregation import collect, read_rd
-from balle2017.results.published import read_published
-from balle2017.results.tables import write_frame
+from balle2017.results.published import rate_over, read_published
+from balle2017.results.tables import choose_testset, write_frame
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "workflow" / "resources" / "published_kodak.csv"
 
 
-def evaluate(model: Path, images: Path, out: Path) -> pd.Series:
-    """Return the point of a model's curve; evaluated once for each model."""
+def evaluate(model: Path, images: Path, testset: str, out: Path) -> pd.Series:
+    """Return the point of a model's curve; evaluated once for each model and test set."""
     summary = out / "summary.json"
-    wanted = read_config(find_model(model))["model_sha256"]
-    if not summary.is_file() or read_json(summary)[0]["model_sha256"] != wanted:
+    wanted = read_config(find_model(model))["model_sha256"], testset
+    found = read_json(summary)[0] if summary.is_file() else {}
+    if (found.get("model_sha256"), found.get("testset")) != wanted:
         command = [sys.executable, str(ROOT / "scripts" / "evaluate.py")]
-        command += ["--model", str(model), "--images", str(images), "--out", str(out)]
+        command += ["--model", str(model), "--images", str(images), "--testset", testset]
+        command += ["--out", str(out)]
         subprocess.run(command, check=True)
     return collect([out]).iloc[0]
 
@@ -52,17 +54,18 @@ def main() -> None:
         parser.error(f"{folder} has no snapshots; set training.export_epochs")
     # The model itself is that of the best epoch.
     models[read_json(folder / "run.json")["best"]["epoch"]] = folder
-    rd = read_rd(args.results / "rd.csv")
+    if not args.images.is_dir():
+        parser.error(f"{args.images} is not a folder")
+    rd = choose_testset(read_rd(args.results / "rd.csv"), None)
+    testset = rd["testset"].iloc[0]
     jpeg = rd[rd["codec"] == "jpeg"].sort_values("bpp")
     published = read_published(PUBLISHED)
-    prior = published[published["curve"] == "factorized_prior"].sort_values("bpp")
+    prior = published[published["curve"] == "factorized_prior"]
     rows = []
     for epoch, model in sorted(models.items()):
-        point = evaluate(model, args.images, args.work / f"epoch-{epoch}")
+        point = evaluate(model, args.images, testset, args.work / f"epoch-{epoch}")
         # Nothing is compared outside of the other curve.
         outside = {"left": np.nan, "right": np.nan}
-        log_rate = np.interp(point["psnr_rgb"], prior["psnr_rgb"], np.log(prior["bpp"]), **outside)
-        rate = np.exp(log_rate)
         rows.append(
             {
                 "minutes": round(float(history[epoch]["seconds"]) / 60, 1),
@@ -73,7 +76,7 @@ def main() -> None:
                 "jpeg_psnr_rgb": np.interp(
                     np.log(point["bpp"]), np.log(jpeg["bpp"]), jpeg["psnr_rgb"], **outside
                 ),
-                "rate_over_published_percent": 100 * (point["bpp"] / rate - 1),
+                "rate_over_published_percent": rate_over(prior, point["bpp"], point["psnr_rgb"]),
             }
         )
     table = pd.DataFrame(rows)

@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="output folder for tables, figures and models.csv")
     args = parser.parse_args(argv)
 
+    from balle2017.files import refuse_inputs_in
     from balle2017.results.publication import (
         check_family,
         model_rows,
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
 
     # Before anything is copied.
+    refuse_inputs_in([args.models], [args.results / "models"], "--models")
     check_family(model_rows(args.results / "models"), args.models)
     if args.out is not None:
         publish_results(args.results, args.out)

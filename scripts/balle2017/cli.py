@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -67,6 +68,14 @@ def positive(text: str) -> int:
     return number
 
 
+def _file_for_folder(error: OSError) -> Path | None:
+    """Return the file that is where a folder has to be, if that is the error."""
+    if not isinstance(error, FileExistsError | NotADirectoryError) or not error.filename:
+        return None
+    path = Path(os.fsdecode(error.filename))
+    return next((place for place in (path, *path.parents) if place.is_file()), None)
+
+
 def run(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
     """Run `main(argv)` and turn the errors a person can act on into one line.
 
@@ -86,9 +95,12 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        name = f": {printable(str(error.filename))}" if error.filename else ""
-        print(f"{prog}: error: {error.strerror}{name}", file=sys.stderr)
         status = 1
+        name = f": {printable(str(error.filename))}" if error.filename else ""
+        what = f"{error.strerror}{name}"
+        if file := _file_for_folder(error):
+            what, status = f"{printable(str(file))} is a file; give a folder in its place", 2
+        print(f"{prog}: error: {what}", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{prog}: stopped by Ctrl-C", file=sys.stderr)
         status = 130

@@ -236,10 +236,38 @@ def test_adapting_again_replaces_the_adaptation(small_model, picture_folder, tmp
     assert first.model_id == load_model(small_model).model_id
     assert first.config["static_sha256"] == before["model_sha256"]
     Image.fromarray(make_picture(77, 200, 200)).save(picture_folder / "more.png")
-    run_script("adapt", "--model", model, "--images", picture_folder)
+    done = run_script("adapt", "--model", model, "--images", picture_folder)
+    assert done.returncode == 2
+    assert "has an adaptation, which the files made with it need; give --out" in done.stderr
+    assert load_model(model).adaptive_id == first.adaptive_id
+    done = run_script("adapt", "--model", model, "--images", picture_folder, "--overwrite")
+    assert "images are few; 32 and more fit better" in done.stdout
     second = load_model(model)
     assert second.adaptive_id != first.adaptive_id
     assert second.model_id == first.model_id
+
+
+def test_an_adaptation_of_its_own_leaves_the_files_of_the_other(
+    adapted_model, picture_folder, tmp_path
+):
+    pixels = make_picture(8, 200, 180)
+    data = Codec(adapted_model).compress(pixels)
+    out = tmp_path / "new"
+    done = run_script(
+        *("adapt", "--model", adapted_model, "--images", picture_folder, "--out", out)
+    )
+    assert done.returncode == 0, done.stderr
+    old, new = load_model(adapted_model), load_model(out)
+    assert new.model_id == old.model_id
+    assert new.adaptive_id != old.adaptive_id
+    assert np.array_equal(
+        Codec(adapted_model).decompress(data), Codec(out).decompress(Codec(out).compress(pixels))
+    )
+    done = run_script(
+        *("adapt", "--model", adapted_model, "--images", picture_folder, "--out", out)
+    )
+    assert done.returncode == 2
+    assert f"{out} exists; give another --out" in done.stderr
 
 
 def test_evaluation_measures_both_coders_on_the_same_pixels(adapted_model, tmp_path):

@@ -228,6 +228,32 @@ def test_points_of_different_images_are_not_compared(tmp_path, fewer):
     assert set(collect_images([tmp_path])["testset"]) == {"t", "u"}
 
 
+def test_images_of_one_name_and_two_sizes_are_not_compared(tmp_path):
+    for codec, side in (("webp", 64), ("jpeg", 32)):
+        summary, rows = images_of(codec, [0.5, 1], {"a.png": 0.0, "b.png": 0.0})
+        sizes = {"a.png": 64, "b.png": side}
+        rows = [row | {"width": sizes[row["image"]], "height": 48} for row in rows]
+        write_images(tmp_path / codec, summary, rows)
+    with pytest.raises(InputError, match=r"on t, b\.png has other sizes in some evaluations"):
+        collect_images([tmp_path])
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "inf"])
+def test_a_rate_that_can_not_be_is_named(tmp_path, rate):
+    table = frame(curve("jpeg", [1])).astype({"bpp": object})
+    table.loc[0, "bpp"] = rate
+    table.to_csv(tmp_path / "rd.csv", index=False)
+    with pytest.raises(InputError, match=rf"rd\.csv: jpeg has the bpp {rate}; it must be more"):
+        read_rd(tmp_path / "rd.csv")
+
+
+def test_a_model_without_a_seed_is_named(tmp_path):
+    table = frame(curve("balle2017", [1], **OURS)).assign(seed=None)
+    table.to_csv(tmp_path / "rd.csv", index=False)
+    with pytest.raises(InputError, match=r"rd\.csv: balle2017 has filters, and no seed"):
+        read_rd(tmp_path / "rd.csv")
+
+
 def test_an_evaluation_without_its_images_is_named(tmp_path):
     write_json(tmp_path / "summary.json", curve("jpeg", [1]))
     with pytest.raises(InputError, match=r"per_image\.csv does not exist"):
@@ -293,6 +319,18 @@ def test_training_curves_show_every_model(tmp_path):
     (tmp_path / "x.csv").write_text(",".join(columns))
     with pytest.raises(InputError, match=r"x\.csv has no epoch"):
         read_histories([tmp_path / "x.csv"])
+
+
+def test_histories_of_two_experiments_have_two_names(tmp_path):
+    columns = ["step", "loss", "bpp", "val_loss", "val_bpp", "val_psnr"]
+    paths = [tmp_path / name / "models/0.0100-f8-s1/history.csv" for name in ("one", "two")]
+    for loss, path in enumerate(paths):
+        path.parent.mkdir(parents=True)
+        pd.DataFrame([[10, loss, 1, 3, 0.9, 20]], columns=columns).to_csv(path, index=False)
+    histories = read_histories(paths)
+    assert list(histories) == ["one/models/0.0100-f8-s1", "two/models/0.0100-f8-s1"]
+    assert [history["loss"][0] for history in histories.values()] == [0, 1]
+    assert list(read_histories([paths[1], paths[1]])) == ["0.0100-f8-s1"]
 
 
 def test_no_two_of_many_lines_look_alike():

@@ -259,3 +259,20 @@ def test_two_inputs_never_share_an_output(small_model, tmp_path, picture_folder)
     done = run_script("compress", picture_folder, "--model", small_model, "--out", tmp_path / "o")
     assert done.returncode == 2
     assert "would both be written to" in done.stderr
+
+
+@pytest.mark.parametrize("inside", ["", "below"])
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path, inside):
+    picture = tmp_path / "picture.png"
+    Image.fromarray(make_picture(0)).save(picture)
+    (tmp_path / "afile").write_text("text")
+    out = tmp_path / "afile" / inside
+    (tmp_path / "images").mkdir()
+    picture.rename(tmp_path / "images" / "picture.png")
+    done = run_script(
+        *("evaluate_codec", "--codec", "jpeg", "--quality", 50),
+        *("--images", tmp_path / "images", "--out", out),
+    )
+    assert done.returncode == 2
+    assert f"{tmp_path / 'afile'} is a file; give a folder in its place" in done.stderr
+    assert (tmp_path / "afile").read_text() == "text"

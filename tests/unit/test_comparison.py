@@ -86,3 +86,10 @@ def test_sheets_are_drawn_for_the_images_of_an_evaluation(tmp_path):
         next(compare(images, evaluation, rd, bd))
     with pytest.raises(InputError, match="no row for the evaluation"):
         next(compare(images, evaluation, rd.assign(seed=2), bd))
+    Image.fromarray(make_picture(1, 100, 100)).save(images / "1.png")
+    with pytest.raises(InputError, match=r"1\.png is not the image that was evaluated"):
+        list(compare(images, evaluation, rd, bd))
+    codec = {"testset": "t", "codec": "jpeg", "point": 1, "bpp": 1, "psnr_rgb": 30}
+    write_json(evaluation / "summary.json", [codec])
+    with pytest.raises(InputError, match="is not the evaluation of a model"):
+        next(compare(images, evaluation, rd, bd))

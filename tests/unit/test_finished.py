@@ -78,6 +78,47 @@ def test_snapshots_of_another_training_are_not_taken(trained, tmp_path):
     assert snapshot.read_bytes() == expected
 
 
+def test_a_snapshot_that_is_no_longer_asked_for_may_stay(trained, tmp_path):
+    arguments, out = trained
+    folder = tmp_path / "out"
+    arguments = [folder if item == out else item for item in arguments]
+    assert run_script("train", *arguments, "--export_epochs", 1, 2).returncode == 0
+    done = run_script("train", *arguments, "--export_epochs", 2)
+    assert "trained before" in done.stdout
+    assert (folder / "snapshots" / "epoch-000001" / "model.safetensors").exists()
+
+
+def test_the_place_of_the_images_does_not_matter(trained, tmp_path):
+    """Nor do files among them that are no images."""
+    arguments, out = trained
+    pictures = arguments[arguments.index("--data_dir") + 1]
+    shutil.copytree(out, tmp_path / "out")
+    shutil.copytree(pictures, tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "readme.txt").write_text("hello")
+    places = {out: tmp_path / "out", pictures: tmp_path / "elsewhere"}
+    arguments = [places.get(item, item) for item in arguments]
+    assert "trained before" in run_script("train", *arguments).stdout
+    Image.fromarray(make_picture(6)).save(tmp_path / "elsewhere" / "6.png")
+    assert "trained before" not in run_script("train", *arguments).stdout
+
+
+def test_pictures_of_another_training_do_not_stay_beside_a_restored_model(trained, tmp_path):
+    arguments, out = trained
+    shutil.copytree(out, tmp_path / "out")
+    arguments = [tmp_path / "out" if item == out else item for item in arguments]
+    picture = tmp_path / "out" / "images" / "epoch-0001-0.png"
+    picture.parent.mkdir(exist_ok=True)
+    picture.write_bytes(b"of this training")
+    assert "trained before" in run_script("train", *arguments).stdout
+    assert picture.exists()
+    # A training that was interrupted after it wrote its pictures.
+    (tmp_path / "out" / "checkpoints" / "checkpoint-000000002.safetensors").write_bytes(b"")
+    done = run_script("train", *arguments)
+    assert "trained before" in done.stdout
+    assert not picture.exists()
+    assert outputs(tmp_path / "out") == outputs(out)
+
+
 def test_a_snapshot_may_be_adapted(trained, tmp_path):
     arguments, out = trained
     folder = tmp_path / "out"

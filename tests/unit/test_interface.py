@@ -13,6 +13,7 @@ from balle2017.coding.codec import Codec
 from balle2017.data.images import read_image
 from balle2017.errors import DamagedFileError, InputError, WorkError
 from balle2017.interface import commands
+from balle2017.interface.batch import list_streams
 from balle2017.interface.choice import measure_psnr
 from balle2017.model.files import save_model
 from balle2017.model.find import PRETRAINED, read_config
@@ -267,6 +268,26 @@ def test_bad_arguments_are_one_line(models, picture_folder, tmp_path, capsys):
     )
     assert "holds no .b17 file" in refused(capsys, "decompress", picture_folder, tmp_path)
     assert not out.exists()
+
+
+def test_names_that_look_like_options_follow_two_dashes(models, picture_folder, tmp_path):
+    (picture_folder / "0.png").rename(picture_folder / "-x.png")
+    for words in (
+        ["compress", "--model", models / "0.0100-f8-s3", "--", "-x.png", "-x.b17"],
+        ["info", "--model", models, "--", "-x.b17"],
+        ["decompress", "--model", models, "--", "-x.b17", "-y.png"],
+    ):
+        done = subprocess.run(
+            [PROGRAM, *map(str, words)], cwd=picture_folder, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert (picture_folder / "-y.png").is_file()
+
+
+def test_hidden_files_of_a_folder_are_left_out(tmp_path):
+    for name in ("a.b17", "._a.b17", ".4711-0123456789abcdef.b17"):
+        (tmp_path / name).write_bytes(b"")
+    assert list_streams(tmp_path) == [tmp_path / "a.b17"]
 
 
 def test_info_needs_no_tensorflow(tmp_path):

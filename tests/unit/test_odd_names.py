@@ -1,6 +1,7 @@
 """Names of files that are allowed and hardly ever thought of."""
 
 import csv
+import errno
 import io
 import os
 import re
@@ -247,3 +248,15 @@ def test_texts_that_are_no_utf8_can_be_written_and_read(tmp_path):
     assert read_json(tmp_path / "a.json") == {"name": NOT_UTF8}
     write_table(tmp_path / "a.csv", ["name"], [{"name": NOT_UTF8}])
     assert read_table(tmp_path / "a.csv") == [{"name": "caf\\udce9.png"}]
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path):
+    """Not the temporary one, and also where a library names none."""
+    (tmp_path / "folder.txt").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_bytes(tmp_path / "folder.txt", b"text")
+    assert caught.value.filename == str(tmp_path / "folder.txt")
+    with pytest.raises(OSError, match="full") as full, atomic_path(tmp_path / "a.txt"):
+        raise OSError(errno.ENOSPC, "the disk is full")
+    assert full.value.filename == str(tmp_path / "a.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.txt"]

@@ -14,6 +14,7 @@ from balle2017.results.published import (
     calibrate,
     collect_published,
     published_text,
+    rate_over,
     read_published,
 )
 from balle2017.results.report import chart_html, summary_sentences
@@ -108,6 +109,26 @@ def test_only_whole_lines_are_comments(tmp_path):
 def test_points_outside_the_published_range_do_not_count(published):
     rd = points(published, "jpeg420", "jpeg_plain").assign(bpp=50.0)
     assert calibrate(rd, published).empty
+
+
+def test_a_point_is_held_to_the_curve_at_its_psnr(published):
+    curve = published[published["curve"] == "factorized_prior"]
+    first, second = (curve.iloc[index] for index in (2, 3))
+    assert rate_over(curve, 1.2 * first["bpp"], first["psnr_rgb"]) == pytest.approx(20)
+    # Between two points the logarithm of the rate is linear in the PSNR.
+    middle = (first["psnr_rgb"] + second["psnr_rgb"]) / 2
+    rate = (first["bpp"] * second["bpp"]) ** 0.5
+    assert rate_over(curve[::-1], 0.9 * rate, middle) == pytest.approx(-10)
+    for outside in (curve["psnr_rgb"].min() - 0.1, curve["psnr_rgb"].max() + 0.1):
+        assert np.isnan(rate_over(curve, 1.0, outside))
+
+
+@pytest.mark.parametrize("column", ["label", "drawn"])
+def test_a_curve_has_one_label_and_is_drawn_or_not(tmp_path, column):
+    path = tmp_path / "curves.csv"
+    path.write_text(f"codec,{column},bpp,psnr_rgb\na,1,0.1,30\na,0,0.2,31\n")
+    with pytest.raises(InputError, match=f"the curve a has more than one {column}"):
+        read_published(path)
 
 
 def test_the_figure_names_published_curves(published, tmp_path):

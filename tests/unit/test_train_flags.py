@@ -272,6 +272,29 @@ def test_a_prior_that_only_validation_finds_broken_is_recorded(
             train(settings, *lists, options)
 
 
+def test_auto_discards_no_checkpoints_on_another_kind_of_machine(
+    run, tensorflow, tmp_path, monkeypatch
+):
+    from balle2017.errors import InputError
+    from balle2017.model import runtime
+    from balle2017.training.run import RunOptions, TrainingSettings, train
+
+    settings = TrainingSettings(
+        **{"device": "cpu", "threads": 1, "seed": 7, "num_filters": 4, "patch_size": 32},
+        **{"batch_size": 1, "epochs": 1, "steps_per_epoch": 1, "precision_policy": "auto"},
+    )
+    lists = [run[0] / "out" / "dataset" / f"{name}.csv" for name in ("train", "val")]
+    options = RunOptions(tmp_path, tmp_path / "checkpoints", restart_stale=True)
+    monkeypatch.setattr(runtime, "cpu_model", lambda: ("one", frozenset()))
+    train(settings, *lists, options, lambda line: None)
+    before = sorted((tmp_path / "checkpoints").iterdir())
+    monkeypatch.setattr(runtime, "cpu_model", lambda: ("another", frozenset({"avx512_bf16"})))
+    message = r"was trained in float32, but precision_policy auto means mixed_bfloat16 on this"
+    with pytest.raises(InputError, match=message):
+        train(settings, *lists, options, lambda line: None)
+    assert sorted((tmp_path / "checkpoints").iterdir()) == before
+
+
 @pytest.mark.parametrize("pretended", [None, ("some CPU", frozenset({"amx_bf16"}))])
 def test_the_record_has_the_cpu_and_what_auto_was_on_it(
     run, tensorflow, tmp_path, monkeypatch, pretended

@@ -59,8 +59,8 @@ def test_a_run_leaves_model_history_and_record(reference):
     # The exported weights are those of the best epoch as a model's file holds them.
     assert record["test"]["loss"] == pytest.approx(float(best["val_loss"]), rel=1e-3)
     manifest = out / "dataset" / "manifest.csv"
-    assert record["fingerprint"]["manifest_sha256"] == sha256_file(manifest)
-    assert {"code_sha256", "train_list_sha256", "seed", "threads"} <= record["fingerprint"].keys()
+    assert record["data"]["manifest_sha256"] == sha256_file(manifest)
+    assert {"code_sha256", "train_images_sha256", "seed", "threads"} <= record["fingerprint"].keys()
     assert {"device", "cpu", "versions", "seconds"} <= record.keys()
     assert len(re.findall(r"^epoch \d/8 ", (out / "train.log").read_text(), re.M)) == 8
 

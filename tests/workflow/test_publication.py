@@ -1,7 +1,11 @@
 """What of a run is kept for others."""
 
 import filecmp
+import re
+import shutil
 
+import pandas as pd
+import pytest
 from balle2017.files import read_json, read_table
 from helpers import run_script
 
@@ -39,7 +43,7 @@ def test_the_hash_is_that_of_the_model_that_is_kept(finished, tmp_path):
     model = finished.folder / "results" / "tiny" / "models" / "0.0100-f4-s1" / "model"
     images = finished.folder / "input" / "photographs"
     before = read_json(model / "config.json")["model_sha256"]
-    done = run_script("adapt", "--model", model, "--images", images)
+    done = run_script("adapt", "--model", model, "--images", images, "--overwrite")
     assert done.returncode == 0, done.stderr
     _, done = publish(finished, tmp_path / "kept")
     assert done.returncode == 0, done.stderr
@@ -73,3 +77,52 @@ def test_sheets_of_an_earlier_run_are_replaced(finished, tmp_path):
     _, done = publish(finished, tmp_path / "kept")
     assert done.returncode == 0, done.stderr
     assert not sheet.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda rd, models: rd.drop(rd.index[rd["point"] == 0.02]),
+            r"rd\.csv does not have the model in \S+models/0\.0200-f4-s1; delete this folder",
+        ),
+        (
+            lambda rd, models: rd.assign(encoder="model 0123456789abcdef"),
+            r"rd\.csv was measured before the model in \S+models/0\.0100-f4-s1 was trained",
+        ),
+        (
+            lambda rd, models: shutil.rmtree(models / "0.0100-f4-s1") or rd,
+            r"models lacks 0\.0100-f4-s1, which rd\.csv has",
+        ),
+    ],
+    ids=["a lambda was dropped", "trained again since", "deleted"],
+)
+def test_tables_are_published_with_the_models_they_are_about(finished, tmp_path, change, message):
+    results = finished.folder / "results" / "tiny"
+    change(pd.read_csv(results / "rd.csv"), results / "models").to_csv(
+        results / "rd.csv", index=False
+    )
+    _, done = publish(finished, tmp_path / "kept")
+    assert done.returncode == 2
+    assert re.search(message, done.stderr)
+    assert not (tmp_path / "kept").exists()
+
+
+def test_models_are_not_published_among_those_of_the_run(finished):
+    results = finished.folder / "results" / "tiny"
+    before = sorted(results.rglob("*"))
+    done = run_script("publish", "--results", results, "--models", results / "models")
+    assert done.returncode == 2
+    assert "where results are written; give another --models" in done.stderr
+    assert sorted(results.rglob("*")) == before
+
+
+def test_tables_of_published_curves_do_not_stay_from_an_earlier_run(finished, tmp_path):
+    out = tmp_path / "kept" / "results"
+    out.mkdir(parents=True)
+    names = ("table.md", "bd_rate_published.csv", "calibration.csv", "published.txt")
+    for name in names:
+        (out / name).write_text("of other images")
+    _, done = publish(finished, tmp_path / "kept")
+    assert done.returncode == 0, done.stderr
+    assert not [name for name in names if (out / name).exists()]

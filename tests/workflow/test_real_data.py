@@ -27,8 +27,7 @@ def test_nested_archive_to_kodak_table(fresh, data_dir):
     results = fresh.folder / "results" / "reference"
     # All models of a run see the same pictures, and no Kodak image is among them.
     manifests = {
-        read_json(path)["fingerprint"]["manifest_sha256"]
-        for path in results.glob("models/*/run.json")
+        read_json(path)["data"]["manifest_sha256"] for path in results.glob("models/*/run.json")
     }
     assert len(manifests) == 1
     assert read_json(results / "split" / "split.json")["kept_out"] == []

@@ -66,7 +66,10 @@ class Codec:
 
         Raises:
             InputError: there is no sound model.
+            ValueError: `threads` is less than 1.
         """
+        if threads < 1:
+            raise ValueError(f"threads is {threads}; it must be at least 1")
         with _CPU():
             self.model = load_model(model)
         self._threads = threads

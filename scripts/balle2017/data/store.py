@@ -149,6 +149,7 @@ class ImageStore:
 
     Attributes:
         names: of the pictures.
+        hashes: of their stored pixels, as the list has them; empty if it lacks any.
         manifest: of the dataset they come from, if it is there.
     """
 
@@ -164,6 +165,8 @@ class ImageStore:
         except FileNotFoundError:
             raise InputError(f"image list {list_path} does not exist") from None
         self.names: list[str] = []
+        hashes = [row.get("stored_hash") for row in rows]
+        self.hashes = [str(digest) for digest in hashes] if all(hashes) else []
         self.manifest: Path | None = None
         self._pictures: list[_Picture] = []
         shards: dict[str, _Shard] = {}

@@ -64,12 +64,12 @@ def plan_outputs(
 
 
 def list_streams(folder: Path) -> list[Path]:
-    """Return the .b17 files directly in a folder, sorted by name.
+    """Return the .b17 files directly in a folder, sorted by name; hidden ones are left out.
 
     Raises:
         InputError: there is none.
     """
-    found = sorted(folder.glob("*.b17"))
+    found = sorted(folder.glob("[!.]*.b17"))
     if not found:
         raise InputError(f"{folder} holds no .b17 file")
     return found

@@ -20,6 +20,17 @@ from balle2017.interface.family import Family
 from balle2017.model.find import PRETRAINED
 
 
+def _parse(parser: cli.Parser, arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse options and paths in any order; what follows `--` are paths, as everywhere."""
+    given = list(arguments)
+    if "--" in given:
+        # argparse drops it before it looks at what follows. A dot in front tells them apart.
+        place = given.index("--")
+        paths = [f"./{path}" if path.startswith("-") else path for path in given[place + 1 :]]
+        given[place:] = paths
+    return parser.parse_intermixed_args(given)
+
+
 def _convert(
     parser: cli.Parser,
     arguments: Sequence[str],
@@ -28,8 +39,7 @@ def _convert(
 ) -> None:
     """Call a function with inputs and output, in the order of `cp`."""
     parser.add_argument("paths", type=Path, nargs="+", help=f"{inputs}, and last the output")
-    # Options may stand between the paths.
-    args = parser.parse_intermixed_args(arguments)
+    args = _parse(parser, arguments)
     *sources, out = args.paths
     if not sources:
         parser.error("give one or more inputs, then the output: a file or a folder")
@@ -58,7 +68,7 @@ def _info(parser: cli.Parser, arguments: Sequence[str]) -> None:
         default=PRETRAINED,
         help="folder of the models that may have made them",
     )
-    args = parser.parse_intermixed_args(arguments)
+    args = _parse(parser, arguments)
     family = Family(args.model)
     damaged = 0
     for path in args.files:

@@ -1,5 +1,6 @@
 """A trained model on disk: `config.json` and `model.safetensors`."""
 
+import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from balle2017.errors import DamagedFileError, InputError
-from balle2017.files import write_json
+from balle2017.files import atomic_path, write_json
 from balle2017.model.adaptation import Adaptation
 from balle2017.model.check import FORMAT, check_model, check_size
 from balle2017.model.find import find_model, read_config
@@ -94,6 +95,13 @@ def save_adaptation(folder: Path, adaptation: Adaptation) -> str:
     own = {"model_sha256": digest, "static_sha256": static}
     write_json(folder / "config.json", read_config(folder) | own)
     return digest
+
+
+def copy_model(folder: Path, out: Path) -> None:
+    """Copy a model's two files to another folder."""
+    for name in ("model.safetensors", "config.json"):
+        with atomic_path(out / name) as temporary:
+            shutil.copyfile(folder / name, temporary)
 
 
 def load_model(folder: Path) -> TrainedModel:

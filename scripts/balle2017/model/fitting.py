@@ -28,7 +28,7 @@ from balle2017.model.context import (
     predictions,
     steps,
 )
-from balle2017.model.files import load_model, save_adaptation
+from balle2017.model.files import copy_model, load_model, save_adaptation
 
 #: Images that a fit uses at most; more improve it hardly.
 _PICTURES = 100
@@ -66,12 +66,16 @@ def some_of(count: int, seed: int) -> list[int]:
     return sorted(chosen.tolist())
 
 
-def adapt_model(model: Path, pictures: Iterable[np.ndarray]) -> str:
+def adapt_model(model: Path, pictures: Iterable[np.ndarray], out: Path | None = None) -> str:
     """Fit the adaptation of a model to images and store it; return the new SHA-256.
+
+    Files that were made with an adaptation can be decoded with no other.
 
     Args:
         model: folder of the model, or its parent.
         pictures: uint8 [height, width, 3] each; of large ones only the centre is used.
+        out: folder for a copy of the model with the adaptation; by default the model gets it, in
+            place of the one it may have.
 
     Raises:
         InputError: there is no sound model, or no image.
@@ -94,7 +98,10 @@ def adapt_model(model: Path, pictures: Iterable[np.ndarray]) -> str:
         latents.append(np.rint(exact).astype(np.int32))
     if not latents:
         raise InputError("the adaptation needs at least one image")
-    return save_adaptation(trained.folder, fit_adaptation(latents))
+    adaptation = fit_adaptation(latents)
+    if out is not None:
+        copy_model(trained.folder, out)
+    return save_adaptation(out or trained.folder, adaptation)
 
 
 def fit_adaptation(latents: Sequence[np.ndarray]) -> Adaptation:

@@ -169,6 +169,11 @@ def check_config(config: dict, schema: dict) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"config: lambdas has {twice} twice; it must be free of repeated values")
+    downscale = config.get("data", {}).get("downscale")
+    if downscale and downscale[0] > downscale[1]:
+        raise InputError(
+            f"config: data.downscale is {downscale}; it must be two factors, the smaller one first"
+        )
     patch = config.get("training", {}).get("patch_size")
     smallest = config.get("data", {}).get("min_size")
     if patch and smallest and smallest < patch:

@@ -170,6 +170,12 @@ def read_rd(path: Path) -> pd.DataFrame:
     table = read_frame(path, columns, "table of results")
     if table.empty:
         raise InputError(f"{path} has no point of a curve")
+    rates = pd.to_numeric(table["bpp"], errors="coerce")
+    if (wrong := table["bpp"].notna() & ~((rates > 0) & np.isfinite(rates))).any():
+        codec, rate = table.loc[wrong.idxmax(), ["codec", "bpp"]]
+        raise InputError(f"{path}: {codec} has the bpp {rate}; it must be more than 0")
+    if (wrong := table["filters"].notna() & table["seed"].isna()).any():
+        raise InputError(f"{path}: {table['codec'][wrong.idxmax()]} has filters, and no seed")
     return table.assign(lacking=lacking(table))
 
 
@@ -323,6 +329,8 @@ def collect_images(folders: list[Path]) -> pd.DataFrame:
 def _check_same_images(images: pd.DataFrame) -> None:
     """Check that all points of a test set have rows for the same images, measured or refused.
 
+    Images are told apart by name and size.
+
     Raises:
         InputError: they have not. Their means could not be compared.
     """
@@ -335,6 +343,13 @@ def _check_same_images(images: pd.DataFrame) -> None:
                     "have; evaluate all of them on the same images, or give each set of images a "
                     "name of its own (--testset)"
                 )
+        sizes = frame.reindex(columns=["width", "height"]).groupby(frame["image"]).nunique()
+        if (several := sizes[(sizes > 1).any(axis=1)]).size:
+            raise InputError(
+                f"on {testset}, {several.index[0]} has other sizes in some evaluations; evaluate "
+                "all of them on the same images, or give each set of images a name of its own "
+                "(--testset)"
+            )
 
 
 def read_images(path: Path) -> pd.DataFrame:

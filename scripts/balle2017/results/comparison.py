@@ -136,6 +136,8 @@ class Comparison(NamedTuple):
 def _find_curve(rd: pd.DataFrame, evaluation: Path) -> str:
     """Return the name of the curve in rd.csv that has an evaluation's point."""
     point = collect([evaluation / "summary.json"]).iloc[0]
+    if pd.isna(point["filters"]):
+        raise InputError(f"{evaluation} is not the evaluation of a model")
     found = curve_names(rd)[(rd[IDENTITY] == point[IDENTITY]).all(axis=1)]
     if found.empty:
         raise InputError(f"the results have no row for the evaluation {evaluation}")
@@ -154,7 +156,8 @@ def compare(
         bd: bd_rate_per_image.csv.
 
     Raises:
-        InputError: rd.csv lacks the evaluation, or an image of the evaluation is missing.
+        InputError: rd.csv lacks the evaluation, it is not one of a model, or an image of it is
+            missing or has another size.
     """
     curve = _find_curve(rd, evaluation)
     table = read_frame(evaluation / "per_image.csv", ["image", "bytes"], "table of images")
@@ -168,6 +171,11 @@ def compare(
         size = sizes[name]
         stem = Path(name).stem
         decoded = read_image(evaluation / "reconstructions" / f"{stem}.png")
+        if original.shape != decoded.shape:
+            raise InputError(
+                f"{originals[name]} is not the image that was evaluated: it has another size than "
+                f"its reconstruction in {evaluation}"
+            )
         panels = [Panel(curve_label(curve), decoded, size)]
         panels += [_panel(other, original, size) for other in OTHERS]
         yield Comparison(name, original, panels)

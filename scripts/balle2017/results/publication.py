@@ -8,8 +8,8 @@ import pandas as pd
 
 from balle2017.errors import InputError
 from balle2017.files import atomic_path, read_map, refuse_inputs_in, write_bytes, write_table
-from balle2017.names import lambda_name
-from balle2017.results.aggregation import read_bd
+from balle2017.names import MODEL_CODEC, lambda_name, model_name
+from balle2017.results.aggregation import read_bd, read_rd
 from balle2017.results.style import curve_label
 
 MODEL_COLUMNS = [
@@ -20,6 +20,8 @@ MODEL_COLUMNS = [
     "seed",
     "init_from",
     "steps",
+    "batch_size",
+    "patch_size",
     "minutes",
     "val_loss",
     "device",
@@ -29,9 +31,8 @@ MODEL_COLUMNS = [
     "model_sha256",
     "init_from_sha256",
     "code_sha256",
-    "train_list_sha256",
-    "val_list_sha256",
-    "manifest_sha256",
+    "train_images_sha256",
+    "val_images_sha256",
 ]
 
 _SHEETS = "comparisons"
@@ -137,6 +138,41 @@ def check_family(rows: list[dict[str, Any]], out: Path) -> None:
         )
 
 
+def check_measured(rows: list[dict[str, Any]], results: Path) -> None:
+    """Check that the tables of a run are about its models, and about no others.
+
+    Args:
+        rows: as `model_rows` returns them.
+        results: results/EXPERIMENT.
+
+    Raises:
+        InputError: a model was not measured, or was trained again since; or one that was is gone.
+    """
+    rd = read_rd(results / "rd.csv")
+    ours = rd[rd["codec"] == MODEL_CODEC]
+    measured = {
+        model_name(row["point"], int(row["filters"]), int(row["seed"])): str(row["encoder"])
+        for _, row in ours.iterrows()
+    }
+    names = [row["model"] for row in rows]
+    for name in names:
+        folder = results / "models" / name
+        config = _read_config(folder / "model" / "config.json")
+        static = config.get("static_sha256", config["model_sha256"])
+        if name not in measured:
+            raise InputError(
+                f"{results / 'rd.csv'} does not have the model in {folder}; delete this folder, or "
+                "run the workflow with its lambda"
+            )
+        if measured[name] != f"model {static[:16]}":
+            raise InputError(
+                f"{results / 'rd.csv'} was measured before the model in {folder} was trained; run "
+                "the workflow to its end first"
+            )
+    if gone := sorted(measured.keys() - set(names)):
+        raise InputError(f"{results / 'models'} lacks {', '.join(gone)}, which rd.csv has")
+
+
 def publish_models(models: Path, out: Path) -> list[dict[str, Any]]:
     """Copy each model to `out`/LAMBDA; return `model_rows`.
 
@@ -192,6 +228,8 @@ def publish_results(results: Path, out: Path) -> None:
     missing = [name for name in kept if not (results / name).exists()]
     if missing:
         raise InputError(f"{results} lacks {', '.join(missing)}; run the workflow to its end first")
+    rows = model_rows(results / "models")
+    check_measured(rows, results)
     copied = set()
     for name in kept:
         source = results / name
@@ -200,7 +238,11 @@ def publish_results(results: Path, out: Path) -> None:
             target = out / file.relative_to(results)
             copy(file, target)
             copied.add(target)
-    write_table(out / "models.csv", MODEL_COLUMNS, model_rows(results / "models"))
+    write_table(out / "models.csv", MODEL_COLUMNS, rows)
+    # Tables of an earlier run, on images with published curves.
+    for name in (*KEPT_PUBLISHED, "table.md"):
+        if name not in kept:
+            (out / name).unlink(missing_ok=True)
     if (results / "bd_rate_published.csv").exists():
         tables = (read_bd(results / name) for name in ("bd_rate.csv", "bd_rate_published.csv"))
         write_bytes(out / "table.md", reference_table(*tables).encode())

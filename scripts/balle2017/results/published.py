@@ -40,6 +40,24 @@ _COMPRESSAI_QUALITIES = {"psnr_rgb": "psnr-rgb", "ms_ssim_rgb": "ms-ssim-rgb"}
 _COMPRESSAI_TIMES = {"encode_s": "encoding_time", "decode_s": "decoding_time"}
 
 
+def rate_over(curve: pd.DataFrame, bpp: float, psnr: float) -> float:
+    """Return how much more rate a point needs than a curve at the same PSNR.
+
+    Args:
+        curve: one of `read_published`'s curves; between its points the logarithm of the rate is
+            linear in the PSNR.
+        bpp: rate of the point.
+        psnr: its `psnr_rgb` in dB.
+
+    Returns:
+        Percent of the curve's rate; NaN if the curve does not reach this PSNR.
+    """
+    points = curve.sort_values("psnr_rgb")
+    outside = {"left": np.nan, "right": np.nan}
+    log_rate = np.interp(psnr, points["psnr_rgb"], np.log(points["bpp"]), **outside)
+    return float(100 * (bpp / np.exp(log_rate) - 1))
+
+
 def read_published(path: Path, source: str = "") -> pd.DataFrame:
     """Read published curves from a CSV, or from a JSON file of results as CompressAI writes them.
 
@@ -80,6 +98,13 @@ def read_published(path: Path, source: str = "") -> pd.DataFrame:
     if names.str.startswith("#").any():
         # Where tables of curves are read again, such a line is a comment.
         raise InputError(f"{path} has a curve whose name begins with #; give it another name")
+    for column in ("label", "drawn"):
+        counts = table.groupby("codec")[column].nunique(dropna=False)
+        if (counts > 1).any():
+            raise InputError(
+                f"{path}: the curve {counts.idxmax()} has more than one {column}; give each of its "
+                "points the same"
+            )
     labels = table["label"].where(table["label"].fillna("") != "", names)
     return pd.DataFrame(
         {

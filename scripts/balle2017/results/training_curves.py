@@ -21,15 +21,21 @@ _PANELS = {
 def read_histories(paths: list[Path]) -> dict[str, pd.DataFrame]:
     """Return every model's history.csv under the name of its folder.
 
+    Where two folders have one name, the folders that they lie in are added, as far as needed.
+
     Raises:
         InputError: a file is not a history of a training.
     """
+    places = [path.resolve().parent.parts[1:] for path in paths]
+    length = 1
+    while len({place[-length:] for place in places}) < len(set(places)):
+        length += 1
     histories = {}
-    for path in paths:
+    for path, place in zip(paths, places, strict=True):
         history = read_frame(path, _COLUMNS, "history of a training")
         if history.empty:
             raise InputError(f"{path} has no epoch")
-        histories[path.parent.name] = history
+        histories["/".join(place[-length:])] = history
     return histories
 
 

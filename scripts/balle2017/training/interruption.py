@@ -26,7 +26,8 @@ def resume(
 
     Raises:
         OSError: a checkpoint cannot be read; none is deleted.
-        InputError: it belongs to other settings and `restart_stale` is not set.
+        InputError: it belongs to other settings and `restart_stale` is not set, or only `auto`
+            means another precision on this machine.
         DivergedError: the same run has failed so before.
     """
     failure = checkpoints.failure()
@@ -52,6 +53,13 @@ def resume(
         except DamagedFileError as error:
             log(f"warning: {error}; using the checkpoint before it")
             continue
+        if keys == ["precision_policy"] and trainer.settings.precision_policy == "auto":
+            # Hours of work may hang on which machine a cluster gave to the job.
+            before, now = (found["precision_policy"] for found in (other, fingerprint))
+            raise InputError(
+                f"{path} was trained in {before}, but precision_policy auto means {now} on this "
+                f"machine; continue on one where it means {before}, or name the policy"
+            )
         differences = ", ".join(f"{key} {other.get(key)} -> {fingerprint.get(key)}" for key in keys)
         if not restart_stale:
             raise InputError(

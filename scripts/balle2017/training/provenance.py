@@ -21,8 +21,23 @@ def code_sha256(module: Path) -> str:
     return digest.hexdigest()
 
 
+def images_sha256(images: Path) -> str:
+    """Return the hash of what training sees of a list of images: their pixels, in order.
+
+    It is the same wherever the dataset and its sources lie. A list without hashes of the stored
+    pixels is hashed as it is.
+    """
+    store = ImageStore(images)
+    if not store.hashes:
+        return sha256_file(images)
+    return hashlib.sha256("\n".join(store.hashes).encode()).hexdigest()
+
+
 def data_record(train_list: Path, val_list: Path) -> dict[str, str]:
-    """Return the hashes of two image lists, and of the manifest they were split from."""
+    """Return the hashes of two image lists, and of the manifest they were split from.
+
+    They also change with the names of the sources, and with reasons for images that are not used.
+    """
     record = {
         "train_list_sha256": sha256_file(train_list),
         "val_list_sha256": sha256_file(val_list),

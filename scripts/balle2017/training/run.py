@@ -28,7 +28,13 @@ from balle2017.training.claims import claimed_gpu
 from balle2017.training.input import create_train_val_datasets
 from balle2017.training.interruption import Termination, resume
 from balle2017.training.monitor import Monitor
-from balle2017.training.provenance import code_sha256, data_record, machine_record, versions
+from balle2017.training.provenance import (
+    code_sha256,
+    data_record,
+    images_sha256,
+    machine_record,
+    versions,
+)
 from balle2017.training.settings import Pictures, RunOptions, TrainingSettings
 from balle2017.training.start import starting_weights
 from balle2017.training.trainer import Trainer, learning_rate_at
@@ -102,13 +108,14 @@ def train(
         if record is not None:
             monitor.line(
                 "trained before with these settings, code and images; the result is in "
-                f"{options.save_dir / 'model'} (--no-resume trains again)"
+                f"{options.save_dir / 'model'} (--no-resume trains again, and saves "
+                "reconstructions)"
             )
             return record
         run = _Run(settings, options, device, policy, fingerprint, monitor, termination)
         run.begin(start)
         run.epochs(train_list, val_list)
-        return run.export(train_list)
+        return run.export(train_list, val_list)
 
 
 def _check_test_pictures(pictures: Pictures, *lists: Path) -> None:
@@ -146,7 +153,8 @@ def _fingerprint(
         "versions": versions(),
         # The checks keep TensorFlow from merging operations: other rounding.
         "check_numerics": options.check_numerics,
-        **data_record(train_list, val_list),
+        "train_images_sha256": images_sha256(train_list),
+        "val_images_sha256": images_sha256(val_list),
     }
     if start is not None:
         # What counts is the model, not where it lies.
@@ -164,10 +172,25 @@ def _finished_before(options: RunOptions, fingerprint: dict) -> dict | None:
     if not options.resume or options.test_pictures is not None:
         return None
     record = finished.restore(_kept(options), options.save_dir, fingerprint)
-    # Another training may have left snapshots since.
-    if record is None or record.get("snapshots") != _snapshots(options):
+    if record is None:
         return None
+    # Another training may have left snapshots since. Those that are no longer asked for may stay.
+    kept = record.get("snapshots", {})
+    wanted = _snapshots(options)
+    if wanted != {epoch: kept.get(epoch, "") for epoch in wanted}:
+        return None
+    if KeepLastNCheckpoints(options.checkpoint_dir).newest_first():
+        # A training that is kept leaves no checkpoints, so these are of another one since, and so
+        # are its pictures.
+        _remove_pictures(options.save_dir)
     return record
+
+
+def _remove_pictures(folder: Path) -> None:
+    """Delete the reconstructions and the history for TensorBoard of a run."""
+    for pattern in ("images/epoch-*-*.png", "tensorboard/events.out.tfevents.*"):
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def _snapshots(options: RunOptions) -> dict[str, str | None]:
@@ -258,9 +281,7 @@ class _Run:
         folder = self.options.save_dir
         for snapshot in folder.glob("snapshots/epoch-*/model.safetensors"):
             shutil.rmtree(snapshot.parent)
-        for pattern in ("images/epoch-*-*.png", "tensorboard/events.out.tfevents.*"):
-            for path in folder.glob(pattern):
-                path.unlink()
+        _remove_pictures(folder)
 
     def epochs(self, train_list: Path, val_list: Path) -> None:
         """Train to the last epoch, or until validation no longer improves."""
@@ -323,7 +344,8 @@ class _Run:
 
     def _diverged(self, what: str) -> DivergedError:
         """Record the failure, so that the next attempt does not repeat it."""
-        message = f"{what}; the last good checkpoint is kept; lower learning_rate or set clip_norm"
+        kept = "the last good checkpoint is kept; " if self.checkpoints.newest_first() else ""
+        message = f"{what}; {kept}lower learning_rate or set clip_norm"
         self.checkpoints.record_failure(message, self.fingerprint)
         return DivergedError(message)
 
@@ -432,11 +454,12 @@ class _Run:
             folder, (store[index] for index in some_of(len(store), self.settings.seed))
         )
 
-    def export(self, train_list: Path) -> dict:
+    def export(self, train_list: Path, val_list: Path) -> dict:
         """Write the best model and its provenance; clear the checkpoints if asked to.
 
         Args:
             train_list: of the images that the entropy coder is fitted to.
+            val_list: of the images that chose the epoch.
         """
         trainer, options = self.trainer, self.options
         best = trainer.history[trainer.stopping.best_epoch - 1]
@@ -448,6 +471,7 @@ class _Run:
             "settings": dataclasses.asdict(self.settings),
             "precision_policy": self.policy,
             "fingerprint": self.fingerprint,
+            "data": data_record(train_list, val_list),
             "model_sha256": digest,
             "snapshots": _snapshots(options),
             "steps": trainer.step,
