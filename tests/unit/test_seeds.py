@@ -116,6 +116,13 @@ def test_a_figure_draws_one_line_for_all_seeds(rd):
     assert drawn["jpeg"].seeds == []
 
 
+def test_seeds_without_a_common_point_are_lines_of_their_own(rd):
+    rd.loc[rd["seed"] > 1, "point"] += rd["seed"].astype(float)
+    drawn = {line.name: line for line in lines(rd) if "f128" in line.name}
+    assert sorted(drawn) == [f"balle2017-f128-s{seed}" for seed in (1, 2, 3)]
+    assert all(len(line.points) == 4 and not line.seeds for line in drawn.values())
+
+
 def test_the_band_is_the_range_at_equal_rate(rd):
     (mean,) = [line for line in lines(rd) if line.seeds]
     edges = band(mean.seeds, "psnr_rgb")

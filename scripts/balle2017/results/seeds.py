@@ -171,7 +171,7 @@ def lines(table: pd.DataFrame) -> Iterator[Line]:
     """Yield the curves of rd.csv, or of the rows of one image, as a figure shows them.
 
     Several seeds of the same models make one line through the means of the points that all of
-    them have.
+    them have. Where they have none in common, each is a line of its own.
     """
     names = curve_names(table)
     several = _several(names, table["testset"])
@@ -184,5 +184,9 @@ def lines(table: pd.DataFrame) -> Iterator[Line]:
         rows = rows.assign(lacking=lacking(rows))
         means = dict.fromkeys(SEED_MEASURES, lambda values: values.mean(skipna=False))
         shared_by_all = rows.groupby("point")["seed"].transform("nunique") == len(seeds)
+        if not shared_by_all.any():
+            for frame in seeds:
+                yield Line(names[frame.index[0]], frame, [])
+            continue
         points = rows[shared_by_all].groupby("point", as_index=False)
         yield Line(name, points.agg(means | {"lacking": "max"}), seeds)
