@@ -1,5 +1,6 @@
 """The committed reference: its models give its numbers, and the documents show them."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from balle2017.files import read_json, read_table
 from balle2017.model import runtime
 from balle2017.results.aggregation import bd_table, read_bd, read_rd, summary_text
 from balle2017.results.publication import reference_table
-from balle2017.results.published import read_published
+from balle2017.results.published import rate_over, read_published
 from helpers import ROOT, run_script
 from scipy.interpolate import PchipInterpolator
 
@@ -95,6 +96,24 @@ def test_the_guide_shows_the_model_for_high_quality():
     assert f"lambda 0.0932 needs {more:.1f} % more at its own PSNR" in guide
 
 
+def test_the_guide_shows_what_each_model_needs_over_the_published_curve():
+    guide = " ".join((ROOT / "docs" / "training.md").read_text(encoding="utf-8").split())
+    published = read_published(ROOT / "workflow" / "resources" / "published_kodak.csv")
+    prior = published[published["curve"] == "factorized_prior"]
+    rd = read_rd(REFERENCE / "rd.csv")
+    over = {
+        (row["codec"], row["point"]): rate_over(prior, row["bpp"], row["psnr_rgb"])
+        for _, row in rd[rd["filters"].notna()].iterrows()
+    }
+    for point in (0.0018, 0.0035, 0.013, 0.025, 0.0483, 0.0932):
+        static, adaptive = (over[codec, point] for codec in ("balle2017", "balle2017_adaptive"))
+        (row,) = re.findall(rf"\| {point} \| 128, \d+ -> [^|]*\|[^|]*\|([^|]*)\|([^|]*)\|", guide)
+        assert row[0].startswith(f" {static:+.1f} -> ")
+        assert row[1].startswith(f" {adaptive:+.1f} -> ")
+    text = f"needs {over['balle2017', 0.0067]:.1f} % more rate than the published curve, or "
+    assert f"{text}{-over['balle2017_adaptive', 0.0067]:.1f} % less with the adaptive" in guide
+
+
 def test_the_guide_shows_the_first_minutes():
     guide = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     ours = pd.read_csv(REFERENCE / "first_minutes.csv")
@@ -130,13 +149,15 @@ def test_the_readme_shows_the_reference():
     base = next(row for row in models if row["lambda_rd"] == "0.025")
     tuned = [float(row["minutes"]) for row in models if row["init_from"] == base["model"]]
     (wide,) = [row for row in models if row["filters"] == "160"]
-    assert len(tuned) + 2 == len(models)
+    (added,) = [row for row in models if not row["init_from"] and row not in (base, wide)]
+    assert len(tuned) + 3 == len(models)
     times = (
         f"{float(base['minutes']):.0f} minutes for the model of lambda {base['lambda_rd']}, and "
         f"{min(tuned):.0f} to {max(tuned):.0f} minutes for each of the others"
     )
     assert times in " ".join(readme.split())
     assert f"in float32 for {float(wide['minutes']):.0f} minutes on" in " ".join(readme.split())
+    assert f"for {float(added['minutes']):.0f} minutes on one core" in " ".join(readme.split())
 
 
 def test_the_guide_shows_how_much_is_chance():
