@@ -65,3 +65,14 @@ def test_another_model_in_the_place_of_the_start_trains_again(finished):
         start = read_json(model_folder(finished, name) / "model" / "config.json")
         assert record["fingerprint"]["init_from"] == start["model_sha256"]
         assert finished.planned("train") == {}
+
+
+def test_a_new_start_is_found_whatever_the_target(finished):
+    """Snakemake looks which records are there before it asks for the inputs of a job by name."""
+    finished.configure(
+        experiment="other",
+        lambdas=[0.011],
+        training=TINY["training"] | {"init_from": "results/tiny/models"},
+    )
+    target = "results/other/rd.csv"
+    assert finished.planned(target)["train_model"] == 1

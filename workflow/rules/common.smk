@@ -91,7 +91,11 @@ def train_flags(wildcards):
 
 def starting_model(wildcards):
     """Return the config.json of the model that training starts from, and its record, if any."""
-    name = model_of(wildcards)
+    return start_of(model_of(wildcards))
+
+
+def start_of(name):
+    """Return the inputs of `starting_model` for the model of a name."""
     start = models.starting_model(config, name, Path(MODELS_FOLDER))
     if start is None:
         return []
@@ -119,7 +123,11 @@ def external_flags(wildcards):
 
 def external_files(wildcards):
     """Return the record of the files that the commands of an external codec name."""
-    codec = wildcards.codec
+    return external_record(wildcards.codec)
+
+
+def external_record(codec):
+    """Return what `external_files` returns for a codec."""
     # Named after the codec, because another machine may find the program in another place.
     return recorded(external.files_of(EXTERNAL[codec]), f"external/{codec}")
 
@@ -288,6 +296,13 @@ MODELS = [model for family in FAMILIES for model in family]
 # A model from the middle of the curve shows the most.
 SHOWN_MODEL = FAMILIES[0][len(FAMILIES[0]) // 2]
 CODECS = config["evaluation"]["codecs"]
+
+# Now, and not when Snakemake asks for the inputs of jobs: by then it has looked which files are
+# in the folder of the records, and would miss new ones.
+for model in MODELS:
+    start_of(names.ModelName.parse(model))
+for codec in EXTERNAL:
+    external_record(codec)
 
 # Results on the test set, and of the model shown in the comparisons and the report.
 RESULTS = f"{EXPERIMENT}/{TEST.name}"

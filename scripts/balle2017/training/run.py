@@ -112,10 +112,11 @@ def train(
                 "reconstructions)"
             )
             return record
+        data = data_record(train_list, val_list)
         run = _Run(settings, options, device, policy, fingerprint, monitor, termination)
         run.begin(start)
         run.epochs(train_list, val_list)
-        return run.export(train_list, val_list)
+        return run.export(train_list, data)
 
 
 def _check_test_pictures(pictures: Pictures, *lists: Path) -> None:
@@ -454,12 +455,12 @@ class _Run:
             folder, (store[index] for index in some_of(len(store), self.settings.seed))
         )
 
-    def export(self, train_list: Path, val_list: Path) -> dict:
+    def export(self, train_list: Path, data: dict[str, str]) -> dict:
         """Write the best model and its provenance; clear the checkpoints if asked to.
 
         Args:
             train_list: of the images that the entropy coder is fitted to.
-            val_list: of the images that chose the epoch.
+            data: hashes of what the training read.
         """
         trainer, options = self.trainer, self.options
         best = trainer.history[trainer.stopping.best_epoch - 1]
@@ -471,7 +472,7 @@ class _Run:
             "settings": dataclasses.asdict(self.settings),
             "precision_policy": self.policy,
             "fingerprint": self.fingerprint,
-            "data": data_record(train_list, val_list),
+            "data": data,
             "model_sha256": digest,
             "snapshots": _snapshots(options),
             "steps": trainer.step,
