@@ -54,6 +54,11 @@ def model_name(lambda_rd: float, num_filters: int, seed: int) -> str:
     return f"{lambda_name(lambda_rd)}-f{num_filters}-s{seed}"
 
 
+def static_sha256(config: Mapping[str, Any]) -> str:
+    """Return the hash of a model without its adaptation, from its config.json."""
+    return str(config.get("static_sha256", config["model_sha256"]))
+
+
 def value_for(setting: Any, lambda_rd: float, key: str) -> Any:
     """Return the value for one lambda of a setting that may be a map from lambda to value.
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from balle2017.errors import InputError
 from balle2017.files import atomic_path, read_map, refuse_inputs_in, write_bytes, write_table
-from balle2017.names import MODEL_CODEC, lambda_name, model_name
+from balle2017.names import MODEL_CODEC, lambda_name, model_name, static_sha256
 from balle2017.results.aggregation import read_bd, read_rd
 from balle2017.results.style import curve_label
 
@@ -158,13 +158,12 @@ def check_measured(rows: list[dict[str, Any]], results: Path) -> None:
     for name in names:
         folder = results / "models" / name
         config = _read_config(folder / "model" / "config.json")
-        static = config.get("static_sha256", config["model_sha256"])
         if name not in measured:
             raise InputError(
                 f"{results / 'rd.csv'} does not have the model in {folder}; delete this folder, or "
                 "run the workflow with its lambda"
             )
-        if measured[name] != f"model {static[:16]}":
+        if measured[name] != f"model {static_sha256(config)[:16]}":
             raise InputError(
                 f"{results / 'rd.csv'} was measured before the model in {folder} was trained; run "
                 "the workflow to its end first"

@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +21,7 @@ from balle2017.model.files import TrainedModel, load_model, save_adaptation, sav
 from balle2017.model.find import nearest_model
 from balle2017.model.fitting import FEWEST_PICTURES, adapt_model, some_of
 from balle2017.model.network import Balle2017FactorizedPrior
+from balle2017.names import static_sha256
 from balle2017.training import finished
 from balle2017.training.callbacks import ImageLoggingCallback, KeepLastNCheckpoints
 from balle2017.training.claims import claimed_gpu
@@ -202,12 +202,8 @@ def _snapshots(options: RunOptions) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for epoch in options.export_epochs:
         path = options.save_dir / _snapshot(epoch) / "config.json"
-        found[str(epoch)] = _without_adaptation(read_json(path)) if path.is_file() else None
+        found[str(epoch)] = static_sha256(read_json(path)) if path.is_file() else None
     return found
-
-
-def _without_adaptation(config: dict[str, Any]) -> str:
-    return config.get("static_sha256", config["model_sha256"])
 
 
 def _snapshot(epoch: int) -> Path:
