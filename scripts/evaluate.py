@@ -15,6 +15,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_evaluation()
     parser.add_argument(
+        "--refine",
+        action="store_true",
+        help="search for better latents than the rounded ones (twenty times as long)",
+    )
+    parser.add_argument(
         "--threads", type=cli.positive, default=2, metavar="N", help="tiles coded at the same time"
     )
     args = parser.parse_args(argv)
@@ -22,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from balle2017.coding.bitstream import HEADER_BYTES
     from balle2017.coding.codec import Codec
     from balle2017.model import runtime
-    from balle2017.names import ADAPTIVE_CODEC, MODEL_CODEC
+    from balle2017.names import model_codec
     from balle2017.results.evaluation import (
         CodecPoint,
         point_text,
@@ -34,20 +39,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     codec = Codec(args.model, args.threads)
     codec.check_tables()
 
-    def point(name: str, model_id: bytes, out: Path, adaptive: bool) -> CodecPoint:
+    def point(model_id: bytes, out: Path, adaptive: bool) -> CodecPoint:
         """Return the model with one of its entropy coders."""
         config = codec.model.config
         return CodecPoint(
             identity={
                 "testset": args.testset or args.images.resolve().name,
-                "codec": name,
+                "codec": model_codec(args.refine, adaptive),
                 "point": config["lambda_rd"],
                 "filters": config["num_filters"],
                 "seed": config["seed"],
                 "model_sha256": config["model_sha256"],
                 "encoder": f"model {model_id.hex()}",
             },
-            encode=functools.partial(codec.encode, adaptive=adaptive),
+            encode=functools.partial(codec.encode, adaptive=adaptive, refine=args.refine),
             decode=codec.decompress,
             suffix=".b17",
             out=out,
@@ -57,12 +62,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
 
     # First the static prior, which the field calls factorized; see docs/entropy-coding.md.
-    points = [point(MODEL_CODEC, codec.model.model_id, args.out, adaptive=False)]
+    points = [point(codec.model.model_id, args.out, adaptive=False)]
     with_adaptation = args.out / "adaptive"
     if codec.adapts:
-        points.append(
-            point(ADAPTIVE_CODEC, codec.model.adaptive_id, with_adaptation, adaptive=True)
-        )
+        points.append(point(codec.model.adaptive_id, with_adaptation, adaptive=True))
     summaries = run_evaluation(args.images, points)
     if not codec.adapts:
         # Those of another model, which would be taken for this one's.

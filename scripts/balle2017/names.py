@@ -6,10 +6,23 @@ from typing import Any, NamedTuple
 
 from balle2017.errors import InputError
 
-#: Name of the trained models in the tables.
+#: Name of the trained models in the tables: with rounded latents, and the static prior.
 MODEL_CODEC = "balle2017"
-#: The same models and pixels, coded with the adaptive entropy coder instead of the static prior.
-ADAPTIVE_CODEC = "balle2017_adaptive"
+#: What their names have behind it with refined latents, and with the adaptive entropy coder.
+_REFINED, _ADAPTIVE = "_refined", "_adaptive"
+
+
+def model_codec(refined: bool, adaptive: bool) -> str:
+    """Return the trained models' name in the tables, for one encoder and one entropy coder."""
+    return MODEL_CODEC + _REFINED * refined + _ADAPTIVE * adaptive
+
+
+#: All of these names; the value tells whether latents are refined, and the coder adaptive.
+MODEL_CODECS = {
+    model_codec(refined, adaptive): (refined, adaptive)
+    for refined in (False, True)
+    for adaptive in (False, True)
+}
 
 #: What the parts of `model_name` look like, as regular expressions.
 LAMBDA_PATTERN, WHOLE_PATTERN = r"\d+\.\d{4}\d*", r"\d+"

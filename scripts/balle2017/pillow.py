@@ -15,6 +15,7 @@ model of the package that made the file, or by one of those that `add_models` wa
 and
     model: folder of a model, of the run that trained it, or of several to choose from, in place
         of the models that come with the package.
+    refine: True searches for better latents, see `balle2017.Family.compress`.
 A colour profile in `image.info` is converted to sRGB, which is what a .b17 file holds.
 
 Errors are Pillow's: UnidentifiedImageError where the file does not begin as a .b17 file,

@@ -249,6 +249,7 @@ def test_a_codec_that_does_not_work_is_an_error(codec, picture_folder, tmp_path,
         (("--codec", ""), "the codec has no name; give it one"),
         (("--codec", "balle2017"), "balle2017 is a name of trained models; choose another"),
         (("--codec", "balle2017_adaptive-f8-s1"), "is a name of trained models; choose another"),
+        (("--codec", "balle2017_refined"), "is a name of trained models; choose another"),
     ],
 )
 def test_flags_that_cannot_be_meant_are_refused(codec, picture_folder, tmp_path, flags, message):
@@ -331,6 +332,7 @@ def checked(name="mine", here=True, **changes):
         ({"time_limit_s": 0}, "time_limit_s is 0; it must be more than 0"),
         ({"name": "jpeg"}, "evaluation.external.jpeg: jpeg is the name of a built-in codec"),
         ({"name": "balle2017_adaptive"}, "balle2017_adaptive is a name of trained models"),
+        ({"name": "balle2017_refined"}, "balle2017_refined is a name of trained models"),
         ({"name": "balle2017"}, "balle2017 is a name of trained models"),
         ({"name": "../x"}, "it must be a map whose names have small letters, digits and"),
         (

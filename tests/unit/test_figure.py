@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 import yaml
 from balle2017.errors import InputError
+from balle2017.names import MODEL_CODECS
 from balle2017.pipeline.experiment import check_config, convert_strings
 from balle2017.pipeline.typed import keep_texts
 from balle2017.results import plotting
 from balle2017.results.aggregation import RD_COLUMNS
 from balle2017.results.plotting import PAPER_WIDTHS, SCREEN, paper_look, plot_rd
 from balle2017.results.published import read_published
-from balle2017.results.style import curve_styles
+from balle2017.results.style import curve_label, curve_styles
 from helpers import ROOT, run_script
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -79,8 +80,15 @@ def test_the_legend_is_inside_and_covers_no_panel(names, look):
 
 
 def test_no_two_of_the_usual_curves_have_one_colour():
-    styles = curve_styles(["balle2017-f128-s1", "balle2017_adaptive-f128-s1", *CODECS])
-    assert len({colour for colour, _ in styles.values()}) == len(styles) == 9
+    ours = [f"{codec}-f128-s1" for codec in MODEL_CODECS]
+    styles = curve_styles([*ours, *CODECS])
+    assert len({colour for colour, _ in styles.values()}) == len(styles) == 11
+    assert [curve_label(name) for name in ours] == [
+        "Ballé 2017, 128 filters",
+        "Ballé 2017, 128 filters, adaptive coder",
+        "Ballé 2017, 128 filters, refined",
+        "Ballé 2017, 128 filters, refined, adaptive coder",
+    ]
 
 
 @pytest.fixture

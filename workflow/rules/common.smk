@@ -296,6 +296,7 @@ MODELS = [model for family in FAMILIES for model in family]
 # A model from the middle of the curve shows the most.
 SHOWN_MODEL = FAMILIES[0][len(FAMILIES[0]) // 2]
 CODECS = config["evaluation"]["codecs"]
+REFINED = ["refined/", "refined/adaptive/"] if config["evaluation"]["refine"] else []
 
 # Now, and not when Snakemake asks for the inputs of jobs: by then it has looked which files are
 # in the folder of the records, and would miss new ones.

@@ -29,11 +29,33 @@ rule evaluate_model:
         out=subpath(output.summary, parent=True),
         model=subpath(input.config, parent=True),
         testset=TEST.name,
+        flags="",
     message:
         "Compress and decompress the test images with {params.model}; log: {log}"
     shell:
-        "python {input.code[0]} --model {params.model} --images {input.images:q}"
+        "python {input.code[0]} --model {params.model} --images {input.images:q} {params.flags}"
         " --testset {params.testset} --out {params.out} --threads {threads} > {log} 2>&1"
+
+
+use rule evaluate_model as evaluate_refined with:
+    output:
+        summary=f"{RESULTS}/{{model}}/refined/summary.json",
+        per_image=f"{RESULTS}/{{model}}/refined/per_image.csv",
+        bitstreams=directory(f"{RESULTS}/{{model}}/refined/bitstreams"),
+        reconstructions=directory(f"{RESULTS}/{{model}}/refined/reconstructions"),
+        adaptive_summary=f"{RESULTS}/{{model}}/refined/adaptive/summary.json",
+        adaptive_per_image=f"{RESULTS}/{{model}}/refined/adaptive/per_image.csv",
+        adaptive_bitstreams=directory(
+            f"{RESULTS}/{{model}}/refined/adaptive/bitstreams"
+        ),
+    log:
+        f"{LOGS}/evaluate_refined/{TEST.name}/{{model}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/evaluate_refined/{TEST.name}/{{model}}.tsv"
+    params:
+        flags="--refine",
+    message:
+        "Compress the test images with {params.model} and refined latents; log: {log}"
 
 
 rule evaluate_codec:
@@ -91,6 +113,9 @@ rule evaluate_external:
 
 rule evaluate:
     input:
-        expand(f"{RESULTS}/{{model}}/summary.json", model=MODELS),
-        expand(f"{RESULTS}/{{model}}/adaptive/summary.json", model=MODELS),
+        expand(
+            f"{RESULTS}/{{model}}/{{coder}}summary.json",
+            model=MODELS,
+            coder=["", "adaptive/", *REFINED],
+        ),
         expand(f"{RESULTS}/codecs/{{codec}}/summary.json", codec=[*CODECS, *EXTERNAL]),

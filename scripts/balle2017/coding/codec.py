@@ -17,6 +17,7 @@ import tensorflow as tf
 from balle2017.coding.adaptive import AdaptiveCoder
 from balle2017.coding.bitstream import ADAPTIVE, MAX_SIDE, STATIC, Bitstream
 from balle2017.coding.code_length import END_OF_STREAM_BITS, CodeLengths
+from balle2017.coding.refinement import Refinement
 from balle2017.coding.static import StaticCoder
 from balle2017.coding.tiles import Span, split_plane
 from balle2017.data.images import MAX_PIXELS
@@ -41,7 +42,7 @@ class Encoded(NamedTuple):
     Attributes:
         data: the whole file.
         latents: the integers that it holds, int16 [h, w, channels]: latents less
-            `quantization_offset`, rounded.
+            `quantization_offset`, rounded or refined.
     """
 
     data: bytes
@@ -98,6 +99,14 @@ class Codec:
         latents = tf.TensorSpec((1, None, None, self._channels), tf.float32)
         return tf.function(self._to_pixels, autograph=False).get_concrete_function(latents)
 
+    @functools.cached_property
+    def _refine(self) -> Refinement:
+        tables, lambda_rd = self.model.tables, self.model.config["lambda_rd"]
+        with _CPU():
+            return Refinement(
+                self._network, self._offset, self._code_lengths, tables["cdf_offset"], lambda_rd
+            )
+
     def _for_tiles(self, shape: tuple[int, int], function: Callable[[Span, Span], Any]) -> list:
         """Return the function's results for all tiles of latents, in their order."""
         with ThreadPoolExecutor(self._threads) as pool:
@@ -125,16 +134,25 @@ class Codec:
             ValueError: the pixels are of another type or shape.
             WorkError: the latents are NaN or beyond `MAX_LATENT`: the model is broken.
         """
-        return self._analyzed(pixels, np.float32, lambda tile: tile)[None]
+        return self._analyzed(pixels, np.float32, lambda seen, tile: tile)[None]
 
-    def _integers(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the rounded latents as `Encoded` has them; see `latents` for what it raises."""
-        return self._analyzed(pixels, np.int16, lambda tile: np.rint(tile - self._offset))
+    def _integers(self, pixels: np.ndarray, refine: bool) -> np.ndarray:
+        """Return the latents as `Encoded` has them; see `latents` for what it raises."""
+
+        def convert(seen: np.ndarray, tile: np.ndarray) -> np.ndarray:
+            tile = tile - self._offset
+            with _CPU():
+                return self._refine(seen, tile) if refine else np.rint(tile)
+
+        return self._analyzed(pixels, np.int16, convert)
 
     def _analyzed(
-        self, pixels: np.ndarray, dtype: type, convert: Callable[[np.ndarray], np.ndarray]
+        self,
+        pixels: np.ndarray,
+        dtype: type,
+        convert: Callable[[np.ndarray, np.ndarray], np.ndarray],
     ) -> np.ndarray:
-        """Return what `convert` makes of the latents, [h, w, channels], tile by tile."""
+        """Return what `convert` makes of a tile's pixels and latents, [h, w, channels]."""
         if not isinstance(pixels, np.ndarray):
             raise ValueError(
                 f"pixels are of type {type(pixels).__name__}; they must be a NumPy array, uint8 "
@@ -152,29 +170,31 @@ class Codec:
         latents: np.ndarray = np.empty((*shape, self._channels), dtype)
 
         def analyze(row: Span, column: Span) -> None:
-            seen = pixels[None, row.seen(STRIDE), column.seen(STRIDE)]
-            tile = self._analyze(tf.constant(seen)).numpy()[0, row.inner(), column.inner()]
+            seen = pixels[row.seen(STRIDE), column.seen(STRIDE)]
+            tile = self._analyze(tf.constant(seen[None])).numpy()[0]
             # The range coder never returns from a NaN, or from a number that its escape code
             # cannot hold.
             if not (np.abs(tile) <= MAX_LATENT).all():
                 raise self._broken(f"latents that are NaN or beyond {MAX_LATENT}")
-            latents[row.given(), column.given()] = convert(tile)
+            latents[row.given(), column.given()] = convert(seen, tile)[row.inner(), column.inner()]
 
         self._for_tiles(shape, analyze)
         return latents
 
-    def encode(self, pixels: np.ndarray, adaptive: bool = True) -> Encoded:
+    def encode(self, pixels: np.ndarray, adaptive: bool = True, refine: bool = False) -> Encoded:
         """Return the compressed file for uint8 pixels [height, width, 3], and what it holds.
 
         Args:
             pixels: the image.
             adaptive: use the adaptive coder if the model has one and it takes fewer bytes;
                 the file's version tells.
+            refine: search for better latents than the rounded ones, which takes longer; see
+                `refinement`. Decoding is the same.
 
         Raises:
             BadImageError, WorkError: see `latents`.
         """
-        latents = self._integers(pixels)
+        latents = self._integers(pixels, refine)
         height, width, _ = pixels.shape
         rows, columns, channels = latents.shape
         shape = rows, columns, channels
@@ -187,9 +207,9 @@ class Codec:
                 stream = Bitstream(model_id, width, height, shape, payload, ADAPTIVE)
         return Encoded(stream.to_bytes(), latents)
 
-    def compress(self, pixels: np.ndarray, adaptive: bool = True) -> bytes:
+    def compress(self, pixels: np.ndarray, adaptive: bool = True, refine: bool = False) -> bytes:
         """Return the compressed file alone; see `encode`."""
-        return self.encode(pixels, adaptive).data
+        return self.encode(pixels, adaptive, refine).data
 
     def decompress(self, data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         """Return the image of a compressed file, uint8 [height, width, 3].

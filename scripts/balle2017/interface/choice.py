@@ -76,7 +76,9 @@ def measure_psnr(original: np.ndarray, decoded: np.ndarray) -> float:
     return psnr_db(total / original.size)
 
 
-def choose(codecs: Sequence["Codec"], pixels: np.ndarray, goal: Goal) -> Choice:
+def choose(
+    codecs: Sequence["Codec"], pixels: np.ndarray, goal: Goal, refine: bool = False
+) -> Choice:
     """Return the image, coded by the model that meets the goal best.
 
     Rate and quality usually rise with lambda, but not for every image. So every file is made, and
@@ -87,6 +89,7 @@ def choose(codecs: Sequence["Codec"], pixels: np.ndarray, goal: Goal) -> Choice:
         pixels: uint8 [height, width, 3].
         goal: with a limit on the size, the best PSNR within it (and the smallest of equally good
             files); with a PSNR, the smallest file that reaches it.
+        refine: see `Codec.encode`.
 
     Raises:
         UnreachableError: no model meets it.
@@ -96,7 +99,8 @@ def choose(codecs: Sequence["Codec"], pixels: np.ndarray, goal: Goal) -> Choice:
         psnr = measure_psnr(pixels, codec.decompress(data))
         return Choice(data, codec.model.config["lambda_rd"], 8 * len(data) / area, psnr)
 
-    files = [(codec.compress(pixels), codec) for codec in codecs]  # which checks the pixels
+    # This checks the pixels.
+    files = [(codec.compress(pixels, refine=refine), codec) for codec in codecs]
     area = pixels[:, :, 0].size
     files.sort(key=lambda file: len(file[0]))
     if goal.psnr is not None:

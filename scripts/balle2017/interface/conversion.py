@@ -57,6 +57,11 @@ def add_compress_arguments(parser: argparse.ArgumentParser) -> None:
     choice.add_argument(
         "--max_bytes", type=int, metavar="N", help="for each image, the best quality within N bytes"
     )
+    parser.add_argument(
+        "--refine",
+        action="store_true",
+        help="search for better latents: smaller files at equal quality, in twenty times the time",
+    )
     _add_shared(parser)
 
 
@@ -98,7 +103,7 @@ def compress_files(inputs: list[Path], out: Path, args: argparse.Namespace) -> N
         print(f"models {family.folder}, lambdas {lambdas}")
 
         def encode(pixels: np.ndarray) -> tuple[bytes, str]:
-            choice = family.compress(pixels, **goals)
+            choice = family.compress(pixels, **goals, refine=args.refine)
             return choice.data, f", {choice.psnr:.2f} dB, lambda {choice.lambda_rd:g}"
 
     else:
@@ -111,7 +116,7 @@ def compress_files(inputs: list[Path], out: Path, args: argparse.Namespace) -> N
         print(f"model {codec.model.folder}")
 
         def encode(pixels: np.ndarray) -> tuple[bytes, str]:
-            return codec.compress(pixels), ""
+            return codec.compress(pixels, refine=args.refine), ""
 
     def convert(source: Path, target: Path) -> Converted:
         pixels = read_image(source)

@@ -129,6 +129,7 @@ class Family:
         bpp: float | None = None,
         psnr: float | None = None,
         max_bytes: int | None = None,
+        refine: bool = False,
     ) -> Choice:
         """Compress an image with the model that meets a goal best. All models are tried.
 
@@ -140,6 +141,7 @@ class Family:
             bpp: at most so many bits per pixel.
             psnr: at least this PSNR in dB.
             max_bytes: at most so many bytes.
+            refine: see `Codec.encode`; with all models.
 
         Raises:
             UnreachableError: no model meets it. The message gives the range that they reach.
@@ -147,7 +149,7 @@ class Family:
             BadImageError, WorkError: see `Codec.latents`.
         """
         goal = Goal(bpp, psnr, max_bytes)
-        return choose([self._codec_in(path) for path in self.configs], pixels, goal)
+        return choose([self._codec_in(path) for path in self.configs], pixels, goal, refine)
 
     def decompress(self, data: bytes) -> np.ndarray:
         """Return the image of a file that one of the models made, uint8 [height, width, 3].

@@ -110,16 +110,16 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
 def _encode(pixels: np.ndarray, options: dict) -> bytes:
     folder = Path(options.get("model") or PRETRAINED).resolve()
     family = _family(folder)
-    lambda_rd = options.get("lambda_rd")
+    lambda_rd, refine = options.get("lambda_rd"), options.get("refine", False)
     goals = {name: options[name] for name in _GOALS if options.get(name) is not None}
     if goals:
         if lambda_rd is not None:
             raise InputError("give lambda_rd or a goal, not both")
-        return family.compress(pixels, **goals).data
+        return family.compress(pixels, **goals, refine=refine).data
     if lambda_rd is None:
         one = len(family.lambdas) == 1
         lambda_rd = family.lambdas[0] if one else DEFAULT_LAMBDA
-    return family.codec(lambda_rd).compress(pixels)
+    return family.codec(lambda_rd).compress(pixels, refine=refine)
 
 
 Image.register_open(_FORMAT, B17ImageFile, lambda prefix: prefix.startswith(MAGIC))

@@ -20,7 +20,7 @@ from balle2017.data.images import decode_image
 from balle2017.data.reasons import BadImageError
 from balle2017.errors import CodecLimitError, InputError, WorkError
 from balle2017.files import printable
-from balle2017.names import ADAPTIVE_CODEC, MODEL_CODEC, quality_text
+from balle2017.names import MODEL_CODECS, quality_text
 from balle2017.results.built_in import BUILT_IN_CODECS
 
 #: Placeholders for a file or a number in a command.
@@ -89,7 +89,7 @@ class ExternalCodec:
             raise InputError("the codec has no name; give it one")
         if self.name in BUILT_IN_CODECS:
             raise InputError(f"{self.name} is the name of a built-in codec; choose another")
-        if self.name.partition("-")[0] in (MODEL_CODEC, ADAPTIVE_CODEC):
+        if self.name.partition("-")[0] in MODEL_CODECS:
             raise InputError(f"{self.name} is a name of trained models; choose another")
         if not all(map(math.isfinite, qualities)):
             raise InputError(f"the qualities of {self.name} must be finite numbers")

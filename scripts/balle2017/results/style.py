@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from balle2017.files import atomic_path
-from balle2017.results.tables import is_adaptive, is_model, widths_and_seed
+from balle2017.results.tables import is_model, refined_and_adaptive, widths_and_seed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -86,8 +86,8 @@ def curve_label(name: str, seeds: int = 1) -> str:
         return _LABELS.get(name, name)
     widths, seed = widths_and_seed(name)
     label = f"Ballé 2017, {' and '.join(map(str, widths))} filters"
-    if is_adaptive(name):
-        label += ", adaptive coder"
+    refined, adaptive = refined_and_adaptive(name)
+    label += ", refined" * refined + ", adaptive coder" * adaptive
     if seeds > 1:
         return f"{label}, {seeds} seeds"
     return label if seed in (None, 1) else f"{label}, seed {seed}"

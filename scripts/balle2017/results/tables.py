@@ -9,7 +9,7 @@ import pandas as pd
 
 from balle2017.errors import InputError
 from balle2017.files import write_bytes
-from balle2017.names import ADAPTIVE_CODEC, MODEL_CODEC
+from balle2017.names import MODEL_CODECS
 
 #: Columns of whole numbers that may be empty.
 _WHOLE = ("filters", "seed", "n_images", "bytes")
@@ -87,7 +87,7 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
 IDENTITY = ["testset", "codec", "filters", "seed", "point"]
 
 
-_MODEL_CURVE = re.compile(rf"({MODEL_CODEC}|{ADAPTIVE_CODEC})(-f\d+(-\d+)*(-s\d+)?)?")
+_MODEL_CURVE = re.compile(rf"({'|'.join(MODEL_CODECS)})(-f\d+(-\d+)*(-s\d+)?)?")
 
 
 def is_model(name: str) -> bool:
@@ -95,9 +95,9 @@ def is_model(name: str) -> bool:
     return _MODEL_CURVE.fullmatch(name) is not None
 
 
-def is_adaptive(name: str) -> bool:
-    """Tell whether a name is that of a curve of models with the adaptive coder."""
-    return is_model(name) and name.partition("-")[0] == ADAPTIVE_CODEC
+def refined_and_adaptive(name: str) -> tuple[bool, bool]:
+    """Tell whether a curve of trained models has refined latents, and the adaptive coder."""
+    return MODEL_CODECS[name.partition("-")[0]]
 
 
 def _model_curve(codec: str, widths: list[int], seed: int) -> str:
