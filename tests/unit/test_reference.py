@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from balle2017.files import read_json, read_table
 from balle2017.model import runtime
+from balle2017.names import MODEL_CODECS
 from balle2017.results.aggregation import bd_table, read_bd, read_rd, summary_text
 from balle2017.results.publication import reference_table
 from balle2017.results.published import rate_over, read_published
@@ -38,6 +39,53 @@ def test_a_committed_model_reproduces_its_evaluation(kodak_dir, tmp_path):
     assert done.returncode == 0, done.stderr
     for codec, folder in (("balle2017", "."), ("balle2017_adaptive", "adaptive")):
         compare(read_table(tmp_path / "out" / folder / "per_image.csv"), codec)
+
+
+def test_refined_latents_reproduce_their_evaluation(kodak_dir, tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in IMAGES:
+        shutil.copy(kodak_dir / name, tmp_path / "images")
+    done = run_script(
+        *("evaluate", "--model", PRETRAINED / LAMBDA, "--images", tmp_path / "images", "--refine"),
+        *("--out", tmp_path / "out"),
+    )
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(REFERENCE / "per_image.csv")
+    for codec, folder in (("balle2017_refined", "."), ("balle2017_refined_adaptive", "adaptive")):
+        published = table[(table["codec"] == codec) & (table["point"] == float(LAMBDA))]
+        published = published.set_index("image")
+        for row in read_table(tmp_path / "out" / folder / "per_image.csv"):
+            expected = published.loc[row["image"]]
+            # On another type of CPU the search may end in other integers.
+            assert float(row["bpp"]) == pytest.approx(expected["bpp"], rel=2e-3)
+            assert float(row["psnr_rgb"]) == pytest.approx(expected["psnr_rgb"], abs=0.02)
+
+
+def test_the_guide_shows_what_refinement_saves():
+    guide = (ROOT / "docs" / "refinement.md").read_text(encoding="utf-8")
+    readme, changes = ((ROOT / name).read_text() for name in ("README.md", "CHANGELOG.md"))
+    bd = read_bd(REFERENCE / "bd_rate.csv")
+    saved = []
+    for coder, name in (("", "static prior"), ("_adaptive", "adaptive coder")):
+        pair = (bd["codec"] == f"balle2017_refined{coder}-f128-160-s1") & (
+            bd["anchor"] == f"balle2017{coder}-f128-160-s1"
+        )
+        found = bd[pair].set_index("metric")["bd_rate_percent"]
+        psnr, ms_ssim = found["psnr_rgb"], found["ms_ssim_rgb_db"]
+        assert f"| {name} | {psnr:+.1f} % | {ms_ssim:+.1f} % |" in guide
+        saved.append(-psnr)
+    # The same for both coders, to one decimal.
+    (text,) = {f"{percent:.1f} % fewer bits" for percent in saved}
+    for page in (guide, readme, changes):
+        assert text in " ".join(page.split())
+    rd = read_rd(REFERENCE / "rd.csv").set_index(["codec", "point"])
+    for point in rd.loc["balle2017"].index:
+        plain, adaptive, refined, both = (rd.loc[codec, point] for codec in MODEL_CODECS)
+        assert (
+            f"| {point:g} | {plain['psnr_rgb']:.2f} -> {refined['psnr_rgb']:.2f} | "
+            f"{plain['bpp']:.4f} -> {refined['bpp']:.4f} | "
+            f"{adaptive['bpp']:.4f} -> {both['bpp']:.4f} |"
+        ) in guide
 
 
 def compare(rows, codec):

@@ -55,6 +55,36 @@ def test_a_process_ends_without_noise_of_tensorflow():
     assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
 
 
+# Threads allocate and free 40 MB as TensorFlow does; pages that are new have to be cleared.
+FAULTS = """
+import resource, sys, threading
+sys.path.insert(0, sys.argv[1])
+from balle2017.model import runtime
+if sys.argv[2] == "configured":
+    runtime.configure(threads=1, device="cpu")
+
+def work():
+    for _ in range(10):
+        b"x" * (40 * 2**20)
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for thread in [threading.Thread(target=work) for _ in range(2)]:
+    thread.start()
+    thread.join()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_memory_is_used_again_without_new_pages():
+    faults = {}
+    for how in ("usual", "configured"):
+        command = [sys.executable, "-c", FAULTS, str(ROOT / "scripts"), how]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        faults[how] = int(done.stdout)
+    # Of twenty blocks only the first needs pages.
+    assert faults["configured"] < 0.1 * faults["usual"]
+
+
 def test_training_and_evaluation_write_no_errors(picture_folder, tmp_path):
     """Whole programs, from Python's start to its end, in an environment that silences nothing."""
     out = tmp_path / "out"

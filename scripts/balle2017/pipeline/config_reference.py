@@ -12,9 +12,9 @@ This page lists every setting of the workflow. Change settings for one run on th
 in `uv run snakemake --cores all --config experiment=mine 'training={epochs: 8}'`, or keep them in a
 file of your own and name it with `--configfile` ([commands.md](commands.md) says more).
 
-`config.yaml` always applies; your file, and those in `experiments/`, are laid over it. A key that
-they leave out has the value in the column *config.yaml* or, where that is empty, the one in the
-column *default*.
+Settings in a file that you name with `--configfile`, your own or one of `experiments/`, override
+those in `config.yaml`, which always applies. A key that they leave out has the value in the column
+*config.yaml* or, where that is empty, the one in the column *default*.
 
 This page is written by `uv run python scripts/describe_config.py`, from
 `workflow/schemas/config.schema.yaml`, which also checks the settings.
