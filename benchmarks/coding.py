@@ -1,6 +1,7 @@
 """Seconds to encode and to decode a picture: ours, CompressAI's model, and Pillow's codecs.
 
-Ours twice: with the static prior, as balle2017, and with the adaptive coder.
+Ours three times: with the static prior, as balle2017, with the adaptive coder, and with that and
+refined latents.
 
 Models are loaded and warm, pictures are in memory. Each contender has a process of
 its own; they take turns. CompressAI is installed from PyPI into an environment that is
@@ -22,7 +23,13 @@ from turns import Worker, take_turns
 
 #: Qualities of Pillow's codecs, 0.7 to 0.9 bits per pixel on Kodak.
 PILLOW = {"jpeg": 40, "jpeg2000": 0.7, "webp": 55, "avif": 60}
-OURS, ADAPTIVE, COMPRESSAI = "balle2017", "adaptive", "compressai"
+OURS, COMPRESSAI = "balle2017", "compressai"
+#: What `Codec.compress` is told.
+CODERS = {
+    OURS: {"adaptive": False},
+    "adaptive": {"adaptive": True},
+    "refined": {"adaptive": True, "refine": True},
+}
 COMPRESSAI_ENVIRONMENT = (
     *("uv", "run", "--no-project", "--isolated", "--python", "3.11"),
     *("--with", "compressai==1.2.6", "--with", "torch==2.2.2"),
@@ -35,13 +42,13 @@ def work(args: argparse.Namespace) -> None:
     from balle2017.data.images import list_images, read_image
 
     pictures = [read_image(path) for path in list_images(args.images)]
-    if args.worker in (OURS, ADAPTIVE):
+    if args.worker in CODERS:
         from balle2017.coding.codec import Codec
         from balle2017.model import runtime
 
         runtime.configure(1, "cpu", operations=args.threads)
         codec = Codec(args.model, args.threads)
-        encode = functools.partial(codec.compress, adaptive=args.worker == ADAPTIVE)
+        encode = functools.partial(codec.compress, **CODERS[args.worker])
         decode = codec.decompress
     else:
         from balle2017.results.conventional import CODECS
@@ -85,7 +92,7 @@ def main() -> None:
     if args.worker:
         work(args)
         return
-    workers = {name: Worker(command(name, args)) for name in (OURS, ADAPTIVE, COMPRESSAI, *PILLOW)}
+    workers = {name: Worker(command(name, args)) for name in (*CODERS, COMPRESSAI, *PILLOW)}
     rounds = [
         {name: json.loads(worker.measure()) for name, worker in workers.items()}
         for _ in range(args.rounds)
