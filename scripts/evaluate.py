@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "filters": config["num_filters"],
                 "seed": config["seed"],
                 "model_sha256": config["model_sha256"],
-                "encoder": f"model {model_id.hex()}",
+                "encoder": f"model {model_id.hex()}{', refined latents' * args.refine}",
             },
             encode=functools.partial(codec.encode, adaptive=adaptive, refine=args.refine),
             decode=codec.decompress,

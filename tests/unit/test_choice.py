@@ -86,6 +86,21 @@ def test_what_cannot_be_reached_is_said_with_the_range(goal, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("goal", "size"),
+    [(Goal(max_bytes=100), 100), (Goal(max_bytes=109), 100), (Goal(max_bytes=120), 110)],
+)
+def test_a_refined_file_is_taken_where_it_is_better_and_fits(goal, size):
+    class Refining(Coder):
+        def compress(self, pixels, refine=False):
+            return bytes(self._size + 10 * refine)
+
+        def decompress(self, data):
+            return PIXELS + np.uint8(self._error if len(data) == self._size else 0)
+
+    assert len(choose([Refining(0.1, 100, 2)], PIXELS, goal, refine=True).data) == size
+
+
 def test_nothing_is_decoded_that_is_not_compared():
     coders = [Coder(*model) for model in USUAL]
     choose(coders, PIXELS, Goal(psnr=DB[16]))

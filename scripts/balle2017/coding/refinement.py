@@ -26,6 +26,7 @@ import tensorflow as tf
 
 from balle2017.coding.code_length import CodeLengths
 from balle2017.model.network import Balle2017FactorizedPrior
+from balle2017.model.pixels import to_uint8
 
 # Chosen on ImageNet images of half their size; see docs/refinement.md. More steps gain nothing.
 _STEPS = 10
@@ -59,7 +60,8 @@ class Refinement:
         self._code_lengths = code_lengths
         self._weight = lambda_rd / 3
         # What an integer's successor costs more: for each channel from the value before its
-        # table to the last value in it, one after the other.
+        # table to the last value in it, one after the other. Values beyond take the nearest of
+        # these, which leads them towards the table.
         first = cdf_offset.astype(np.int64) - 1
         rises = [
             np.diff(code_lengths(channel, first[channel] + np.arange(len(table) + 1)))
@@ -75,13 +77,16 @@ class Refinement:
         self._step = tf.function(
             self._one_step, (latents, latents, image, number, number, number), autograph=False
         )
-        self._distortion = tf.function(self._weighted, (latents, image), autograph=False)
+        self._decode = tf.function(self._decoded, (latents, image), autograph=False)
 
-    def _weighted(self, integers: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
-        """Return lambda / 3 times the sum of squared errors."""
+    def _synthesized(self, integers: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+        """Return what integers decode to, in the shape of the pixels, not rounded nor clipped."""
         shape = tf.shape(pixels)
-        decoded = self._network.synthesize(integers + self._offset, shape[1], shape[2])
-        return self._weight * tf.reduce_sum(tf.math.squared_difference(decoded, pixels))
+        return self._network.synthesize(integers + self._offset, shape[1], shape[2])
+
+    def _decoded(self, integers: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+        """Return the uint8 pixels that integers decode to."""
+        return to_uint8(self._synthesized(integers, pixels))
 
     def _one_step(
         self,
@@ -101,7 +106,8 @@ class Refinement:
         between = below + soft
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(between)
-            distortion = self._weighted(between, pixels)
+            error = self._synthesized(between, pixels) - pixels
+            distortion = self._weight * tf.reduce_sum(tf.square(error))
         place = tf.clip_by_value(tf.cast(below, tf.int32) - self._first, 0, self._last)
         rise = tf.gather(self._rises, self._starts + place)
         slope = soft * (1 - soft) / temperature
@@ -119,6 +125,7 @@ class Refinement:
 
         Returns:
             Float32 integers, as latents. None is further than 1 from its rounded latent.
+            For a tile, J is that of the pixels that the tile is computed from.
         """
         image = tf.constant(pixels[None].astype(np.float32))
         relaxed = tf.constant(latents[None])
@@ -136,7 +143,7 @@ class Refinement:
         )
 
     def objective(self, image: tf.Tensor, integers: np.ndarray) -> float:
-        """Return J in bits.
+        """Return J of the decoded 8-bit pixels, in bits.
 
         Args:
             image: float32 [1, height, width, 3] on 0..255.
@@ -144,4 +151,5 @@ class Refinement:
         """
         channels = np.arange(integers.shape[-1])
         bits = self._code_lengths(channels, integers.astype(np.int64)).sum()
-        return float(bits + self._distortion(tf.constant(integers[None]), image).numpy())
+        decoded = self._decode(tf.constant(integers[None]), image).numpy()
+        return float(bits + self._weight * np.sum((decoded - image.numpy()) ** 2, dtype=np.float64))

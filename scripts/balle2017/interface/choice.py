@@ -89,7 +89,7 @@ def choose(
         pixels: uint8 [height, width, 3].
         goal: with a limit on the size, the best PSNR within it (and the smallest of equally good
             files); with a PSNR, the smallest file that reaches it.
-        refine: see `Codec.encode`.
+        refine: let each model also make a refined file, see `Codec.encode`.
 
     Raises:
         UnreachableError: no model meets it.
@@ -99,8 +99,9 @@ def choose(
         psnr = measure_psnr(pixels, codec.decompress(data))
         return Choice(data, codec.model.config["lambda_rd"], 8 * len(data) / area, psnr)
 
-    # This checks the pixels.
-    files = [(codec.compress(pixels, refine=refine), codec) for codec in codecs]
+    # The refined file of a model may be larger than the other one. (This checks the pixels.)
+    ways = (False, True) if refine else (False,)
+    files = [(codec.compress(pixels, refine=way), codec) for codec in codecs for way in ways]
     area = pixels[:, :, 0].size
     files.sort(key=lambda file: len(file[0]))
     if goal.psnr is not None:

@@ -141,7 +141,7 @@ class Family:
             bpp: at most so many bits per pixel.
             psnr: at least this PSNR in dB.
             max_bytes: at most so many bytes.
-            refine: see `Codec.encode`; with all models.
+            refine: let each model also make a refined file, see `Codec.encode`.
 
         Raises:
             UnreachableError: no model meets it. The message gives the range that they reach.

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from balle2017.errors import InputError
-from balle2017.names import MODEL_CODEC
+from balle2017.names import MODEL_CODECS
 from balle2017.results.seeds import band, lines
 from balle2017.results.style import (
     AXES,
@@ -44,7 +44,7 @@ def rate_limit(table: pd.DataFrame) -> float:
     Without models the other codecs decide. Without any rate it is 1.
     """
     table = table.dropna(subset=["bpp"])
-    ours = table[table["codec"] == MODEL_CODEC]
+    ours = table[table["codec"].isin(MODEL_CODECS)]
     return 1.15 * (ours if len(ours) else table)["bpp"].max() if len(table) else 1.0
 
 
