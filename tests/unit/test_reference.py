@@ -28,28 +28,26 @@ def made_by():
     return {row["model"].split("-")[0]: row for row in read_table(REFERENCE / "models.csv")}
 
 
-def test_a_committed_model_reproduces_its_evaluation(kodak_dir, tmp_path):
-    (tmp_path / "images").mkdir()
+def evaluate(kodak_dir, folder, *options):
+    """Measure a committed model on some images, into folder/out."""
+    (folder / "images").mkdir()
     for name in IMAGES:
-        shutil.copy(kodak_dir / name, tmp_path / "images")
+        shutil.copy(kodak_dir / name, folder / "images")
     done = run_script(
-        *("evaluate", "--model", PRETRAINED / LAMBDA, "--images", tmp_path / "images"),
-        *("--out", tmp_path / "out"),
+        *("evaluate", "--model", PRETRAINED / LAMBDA, "--images", folder / "images"),
+        *("--out", folder / "out", *options),
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_committed_model_reproduces_its_evaluation(kodak_dir, tmp_path):
+    evaluate(kodak_dir, tmp_path)
     for codec, folder in (("balle2017", "."), ("balle2017_adaptive", "adaptive")):
         compare(read_table(tmp_path / "out" / folder / "per_image.csv"), codec)
 
 
 def test_refined_latents_reproduce_their_evaluation(kodak_dir, tmp_path):
-    (tmp_path / "images").mkdir()
-    for name in IMAGES:
-        shutil.copy(kodak_dir / name, tmp_path / "images")
-    done = run_script(
-        *("evaluate", "--model", PRETRAINED / LAMBDA, "--images", tmp_path / "images", "--refine"),
-        *("--out", tmp_path / "out"),
-    )
-    assert done.returncode == 0, done.stderr
+    evaluate(kodak_dir, tmp_path, "--refine")
     table = pd.read_csv(REFERENCE / "per_image.csv")
     for codec, folder in (("balle2017_refined", "."), ("balle2017_refined_adaptive", "adaptive")):
         published = table[(table["codec"] == codec) & (table["point"] == float(LAMBDA))]

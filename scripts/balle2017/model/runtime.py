@@ -53,7 +53,7 @@ def _keep_memory() -> None:
     """Let malloc keep what is freed, instead of giving it back to the kernel.
 
     TensorFlow allocates and frees each tensor. By default, large ones are fresh pages each time,
-    which the kernel has to clear: a third of the time in `refinement`.
+    which the kernel has to clear: a quarter of the time in `refinement`.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
