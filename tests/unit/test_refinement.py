@@ -112,7 +112,10 @@ def test_the_objective_is_that_of_training(codec, tensorflow):
     assert codec._refine.objective(image, integers) == pytest.approx(expected, rel=0.005)
 
 
-def test_a_step_follows_the_gradient_of_the_relaxed_objective(small_model, tensorflow):
+@pytest.mark.parametrize(("spread", "clipped_share"), [(3, 0), (30, 0.1)])
+def test_a_step_follows_the_gradient_of_the_relaxed_objective(
+    small_model, tensorflow, spread, clipped_share
+):
     """Compared with finite differences of the formula at the head of the module."""
     codec = Codec(small_model)
     refinement, temperature = codec._refine, 0.3
@@ -120,7 +123,7 @@ def test_a_step_follows_the_gradient_of_the_relaxed_objective(small_model, tenso
     image = tensorflow.constant(pixels[None].astype(np.float32))
     channels = codec.model.network.num_latents
     rng = np.random.default_rng(5)
-    latents = rng.normal(0, 3, (1, 1, 2, channels)).astype(np.float32)
+    latents = rng.normal(0, spread, (1, 1, 2, channels)).astype(np.float32)
     lengths = CodeLengths(codec.model.tables["cdf"], codec.model.tables["cdf_offset"])
 
     def relaxed(values):
@@ -130,10 +133,13 @@ def test_a_step_follows_the_gradient_of_the_relaxed_objective(small_model, tenso
         low, high = (lengths(index, (below + more).astype(int)) for more in (0, 1))
         between = tensorflow.constant((below + soft).astype(np.float32))
         decoded = codec.model.network.synthesize(between + refinement._offset, 16, 32)
-        error = np.sum((decoded.numpy() - image.numpy()) ** 2, dtype=np.float64)
+        clipped = np.clip(decoded.numpy(), 0, 255)
+        error = np.sum((clipped - image.numpy()) ** 2, dtype=np.float64)
         lambda_rd = codec.model.config["lambda_rd"]
         return np.sum(low + soft * (high - low)) + lambda_rd / 3 * error
 
+    decoded = codec.model.network.synthesize(latents + refinement._offset, 16, 32).numpy()
+    assert np.mean((decoded < 0) | (decoded > 255)) >= clipped_share
     # With an empty mean of squares, the first step is the gradient's sign times the rate.
     numbers = [tensorflow.constant(value, tensorflow.float32) for value in (temperature, 1, 0.1)]
     moved, square = refinement._step(latents, 0 * latents, image, *numbers)
