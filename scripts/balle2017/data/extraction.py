@@ -42,13 +42,15 @@ class ExtractSettings:
         InputError: a value is out of its range; the message names the key.
     """
 
-    min_size: int = option(64, "reject images with a shorter side than this, in pixels", min=1)
+    min_size: int = option(
+        64, "reject images whose shorter side is less than this many pixels", min=1
+    )
     max_images: int | None = option(
         None, "use only this many members, chosen by hash; none: all", min=2
     )
     seed: int = option(1, "seed for choosing members and scales", min=0)
     max_pixels: int = option(
-        MAX_PIXELS, "reject images with more pixels, before they are decoded", min=1
+        MAX_PIXELS, "reject images with more pixels than this, before they are decoded", min=1
     )
     max_rejected: float = option(
         0.5, "fail if a larger share of the images is rejected", min=0, max=1, metavar="F"
