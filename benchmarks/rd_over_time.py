@@ -5,7 +5,7 @@ files; its point is held to JPEG, as the same experiment measured it, and to the
 factorized prior.
 
     uv run python benchmarks/rd_over_time.py --results results/reference \
-        --model 0.0250-f128-s1 --images ../shared/data/kodak --work DIR --out TABLE.csv
+        --model 0.0250-f128-s1 --images kodak --work DIR --out TABLE.csv
 """
 
 import argparse
