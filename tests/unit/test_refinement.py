@@ -168,6 +168,16 @@ def test_where_the_search_fails_the_latents_are_rounded(codec, monkeypatch):
     assert codec.compress(pixels, refine=True) == plain
 
 
+def test_no_integer_moves_further_than_1(codec, monkeypatch):
+    pixels = photo(48, 48)
+    plain = codec.encode(pixels).latents
+    monkeypatch.setattr(
+        codec._refine, "_step", lambda relaxed, mean_square, *rest: (relaxed + 3, mean_square)
+    )
+    monkeypatch.setattr(codec._refine, "objective", lambda image, integers: -integers.sum())
+    assert (codec.encode(pixels, refine=True).latents - plain == 1).all()
+
+
 def test_values_beyond_the_tables_are_refined_too(codec, tensorflow):
     refinement = rate_alone(codec)
     pixels = noise(64, 64)
