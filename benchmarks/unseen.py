@@ -6,7 +6,7 @@ lists them, with their hashes.
 
     apt-get download lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 mate-backgrounds \
         plasma-workspace-wallpapers
-    uv run python benchmarks/unseen.py *.deb --out unseen
+    uv run python benchmarks/unseen.py *.deb --out wallpapers
 """
 
 import argparse

@@ -220,6 +220,32 @@ def test_the_guide_shows_how_much_is_chance():
         assert f" | {mean:+.1f} % | {low:+.1f} to {high:+.1f} % |" in guide
 
 
+def test_the_guide_shows_how_much_the_images_matter():
+    guide = (ROOT / "docs" / "reproducibility.md").read_text(encoding="utf-8")
+    bd = pd.concat(read_bd(REFERENCE / folder / "bd_rate.csv") for folder in (".", "unseen"))
+    bd = bd[(bd["anchor"] == "jpeg") & (bd["metric"] == "psnr_rgb")]
+    bd = bd.set_index(["testset", "codec"])["bd_rate_percent"]
+    rows = {
+        "static prior": "balle2017",
+        "static prior, refined latents": "balle2017_refined",
+        "adaptive coder": "balle2017_adaptive",
+        "adaptive coder, refined latents": "balle2017_refined_adaptive",
+    }
+    for label, codec in rows.items():
+        cells = (
+            f"{bd[testset, f'{codec}-f128-160-s1']:+.1f} %"
+            for testset in ("kodak", "imagenet_halved", "wallpapers")
+        )
+        assert f"| {label} | {' | '.join(cells)} |" in guide
+    each = read_bd(REFERENCE / "unseen" / "bd_rate_per_image.csv", per_image=True)
+    each = each[(each["testset"] == "wallpapers") & (each["metric"] == "psnr_rgb")]
+    each = each.groupby("codec")["bd_rate_percent"].agg(["min", "max"])
+    text = " ".join(guide.split())
+    for codec, words in (("balle2017", "ranges from"), ("balle2017_adaptive", "it ranges from")):
+        low, high = each.loc[f"{codec}-f128-160-s1"]
+        assert f"{words} {low:+.0f} to {high:+.0f} %" in text
+
+
 def test_the_guide_shows_what_other_definitions_change():
     guide = (ROOT / "docs" / "reproducibility.md").read_text(encoding="utf-8")
     command = [sys.executable, str(ROOT / "benchmarks" / "definitions.py")]
