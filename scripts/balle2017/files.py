@@ -133,14 +133,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{os.getpid()}-{digest[:16]}{path.suffix[:16]}")
     try:
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        put_in_place(temporary, path)
     except OSError as error:
         # The message names the file that was asked for, and some libraries name none.
         if error.errno is not None and error.filename in (None, str(temporary)):
@@ -148,6 +141,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put_in_place(complete: Path, path: Path) -> None:
+    """Give a complete file, flushed to disk before, its place on the same file system."""
+    with open(complete, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(complete, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -1,10 +1,12 @@
 """Downloads over the loopback interface of this machine."""
 
+import fcntl
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
+import os
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
-from balle2017.data.download import download
+from balle2017.data.download import _fetch, download
 from balle2017.errors import WorkError
 from balle2017.files import is_url
 from file_server import CONTENT, serve
@@ -54,6 +56,52 @@ def test_two_at_a_time_fetch_once(server, tmp_path):
     assert targets[0].read_bytes() == CONTENT
     assert server.ranges == [None]
     assert [path.name for path in tmp_path.iterdir()] == ["x.tar"]
+
+
+def test_a_call_while_the_file_is_put_in_place_fetches_nothing(server, tmp_path, monkeypatch):
+    target = tmp_path / "x.tar"
+    later = []
+    with ThreadPoolExecutor(1) as pool:
+
+        def start_another(descriptor, flush=os.fsync):
+            if not later:
+                later.append(pool.submit(download, f"{server.url}/x", target, DIGEST))
+                # It should wait for this call to end, so this only gives it the time to begin.
+                wait(later, timeout=0.5)
+            flush(descriptor)
+
+        monkeypatch.setattr(os, "fsync", start_another)
+        download(f"{server.url}/x", target, DIGEST)
+        later[0].result()
+    assert server.ranges == [None]
+    assert target.read_bytes() == CONTENT
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tar"]
+
+
+def test_who_waited_for_a_part_that_is_gone_holds_the_next(server, tmp_path, monkeypatch):
+    target, part = tmp_path / "x.tar", tmp_path / "x.tar.part"
+    held = []
+
+    def fetch_held(url, path):
+        with open(path, "ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                held.append(path)
+        _fetch(url, path)
+
+    monkeypatch.setattr("balle2017.data.download._fetch", fetch_held)
+    with ThreadPoolExecutor(1) as pool:
+        with open(part, "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            waiting = pool.submit(download, f"{server.url}/x", target, DIGEST)
+            # It cannot go on before the lock is free, so this only gives it the time to begin.
+            assert not wait([waiting], timeout=0.5).done
+            # As after a download with another hash.
+            part.unlink()
+        waiting.result()
+    assert held == [part]
+    assert target.read_bytes() == CONTENT
 
 
 def test_a_complete_part_is_only_checked(server, tmp_path):

@@ -3,13 +3,15 @@
 import contextlib
 import fcntl
 import http.client
+import os
 import shutil
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from balle2017.errors import WorkError
-from balle2017.files import atomic_path, sha256_file
+from balle2017.files import put_in_place, sha256_file
 
 _TIMEOUT_SECONDS = 60
 
@@ -34,9 +36,7 @@ def download(url: str, target: Path, sha256: str, hint: str = "") -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    with open(part, "ab") as file:
-        with contextlib.suppress(OSError):  # as on a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with _locked(part):
         try:
             # Another process may have downloaded it in the meantime.
             if not (target.is_file() and sha256_file(target) == sha256.lower()):
@@ -44,6 +44,23 @@ def download(url: str, target: Path, sha256: str, hint: str = "") -> None:
         finally:
             if part.is_file() and not part.stat().st_size:
                 part.unlink()
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a file for this call alone, and make it if it is not there."""
+    while True:
+        with open(path, "ab") as file:
+            with contextlib.suppress(OSError):  # as on a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                current = path.stat()
+            except FileNotFoundError:
+                continue
+            # Whoever held it before may have moved it. Then the next one asks for another lock.
+            if os.path.samestat(os.fstat(file.fileno()), current):
+                yield
+                return
 
 
 def _download(url: str, part: Path, target: Path, sha256: str, hint: str) -> None:
@@ -57,8 +74,7 @@ def _download(url: str, part: Path, target: Path, sha256: str, hint: str) -> Non
     if actual != sha256.lower():
         part.unlink()
         raise WorkError(f"{url} has SHA-256 {actual}, not {sha256}; check the address and the hash")
-    with atomic_path(target) as temporary:
-        part.replace(temporary)
+    put_in_place(part, target)
 
 
 def _fetch(url: str, part: Path) -> None:
