@@ -10,12 +10,11 @@ lists them, with their hashes.
 """
 
 import argparse
-import hashlib
 import subprocess
 import tempfile
 from pathlib import Path
 
-from balle2017.files import read_table
+from balle2017.files import read_table, sha256_file
 from PIL import Image
 
 LIST = Path(__file__).resolve().parent.parent / "docs" / "reference" / "unseen" / "photographs.csv"
@@ -35,8 +34,8 @@ def main() -> None:
         for number, row in enumerate(read_table(LIST)):
             source = Path(folder, row["file"])
             if not source.is_file():
-                parser.error(f"no package holds {row['file']}; give all four")
-            if hashlib.sha256(source.read_bytes()).hexdigest() != row["sha256"]:
+                parser.error(f"no package holds {row['file']}; give all four packages")
+            if sha256_file(source) != row["sha256"]:
                 parser.error(f"{row['file']} is another version; take the packages of Debian 12")
             with Image.open(source) as image:
                 pixels = image.convert("RGB")
