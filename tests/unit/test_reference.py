@@ -72,6 +72,17 @@ def test_the_guide_shows_what_refinement_saves():
         psnr, ms_ssim = found["psnr_rgb"], found["ms_ssim_rgb_db"]
         assert f"| {name} | {psnr:+.1f} % | {ms_ssim:+.1f} % |" in guide
         saved[name] = -psnr
+    unseen = read_bd(REFERENCE / "unseen" / "bd_rate.csv")
+    unseen = unseen[(unseen["testset"] == "imagenet_halved") & (unseen["metric"] == "psnr_rgb")]
+    unseen = unseen.set_index(["codec", "anchor"])["bd_rate_percent"]
+    static, adaptive = (
+        unseen[f"balle2017_refined{coder}-f128-160-s1", f"balle2017{coder}-f128-160-s1"]
+        for coder in ("", "_adaptive")
+    )
+    shown = (
+        f"is {static:+.1f} % with the static prior and {adaptive:+.1f} % with the adaptive coder"
+    )
+    assert shown in " ".join(guide.split())
     # `compress` uses the adaptive coder.
     text = f"{saved['adaptive coder']:.1f} % fewer bits"
     for page in (guide, readme, changes):
