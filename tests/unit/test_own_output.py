@@ -237,6 +237,25 @@ def test_earlier_results_of_the_adaptive_coder_go_after_an_evaluation_without_it
     assert not (out / "adaptive").exists()
 
 
+def test_an_evaluation_that_ends_early_leaves_no_table_of_an_earlier_one(pictures, tmp_path):
+    shutil.rmtree(pictures / "sub")
+    out = tmp_path / "out"
+    tables = [out / "per_image.csv", out / "summary.json"]
+
+    def evaluate(images: Path, quality: int) -> tuple[int, list[Path]]:
+        words = ["--codec", "jpeg", "--quality", quality, "--images", images, "--out", out]
+        status = run_script("evaluate_codec", *words).returncode
+        return status, [path for path in tables if path.exists()]
+
+    assert evaluate(pictures, 50) == (0, tables)
+    assert evaluate(tmp_path / "none", 50) == (2, tables)
+    whole = (pictures / "b.png").read_bytes()
+    (pictures / "b.png").write_bytes(whole[: len(whole) // 2])
+    assert evaluate(pictures, 90) == (2, [])
+    (pictures / "b.png").write_bytes(whole)
+    assert evaluate(pictures, 90) == (0, tables)
+
+
 @pytest.mark.parametrize("place", ["images", "evaluation/reconstructions"])
 def test_sheets_are_not_written_over_what_they_show(pictures, tmp_path, place):
     folder = tmp_path / place

@@ -292,7 +292,7 @@ def point_text(summary: dict[str, Any]) -> str:
 
 
 def run_evaluation(images: Path, points: list[CodecPoint]) -> list[dict[str, Any]]:
-    """Evaluate points on a folder of images; write their tables.
+    """Evaluate points on a folder of images; write their tables, last and in place of earlier ones.
 
     Args:
         images: folder of images.
@@ -323,6 +323,10 @@ def run_evaluation(images: Path, points: list[CodecPoint]) -> list[dict[str, Any
     paths = list_test_images(images, without=folders)
     # They may be links.
     refuse_inputs_in(dict.fromkeys(written), paths, "--out")
+    for folder in folders:
+        # If this evaluation ends early, no table of an earlier one may describe its files.
+        for name in (_SUMMARY, _TABLE):
+            (folder / name).unlink(missing_ok=True)
     rows = evaluate_images(paths, points)
     summaries = []
     for point, new in zip(points, rows, strict=True):
