@@ -20,6 +20,11 @@ from balle2017.results.published import read_published
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
 PUBLISHED = ROOT / "workflow" / "resources" / "published_kodak.csv"
+#: Ways to compute a BD-rate, by their names in bjontegaard, other than PCHIP.
+OTHER_METHODS = {
+    "cubic": "with one cubic polynomial fitted to each curve",
+    "akima": "by Akima interpolation",
+}
 
 
 def span(values: pd.Series, unit: str, digits: int = 2) -> str:
@@ -29,7 +34,7 @@ def span(values: pd.Series, unit: str, digits: int = 2) -> str:
 
 
 def bd_rate(curve: pd.DataFrame, anchor: pd.DataFrame, method: str) -> float:
-    """Return the BD-rate in percent at equal PSNR, by another interpolation."""
+    """Return the BD-rate in percent at equal PSNR, by one of `OTHER_METHODS`."""
     pair = [frame.sort_values("bpp") for frame in (anchor, curve)]
     numbers = [frame[name].to_numpy(float) for frame in pair for name in ("bpp", "psnr_rgb")]
     options = {"method": method, "require_matching_points": False, "min_overlap": 0}
@@ -83,10 +88,10 @@ def rows(rd: pd.DataFrame, images: pd.DataFrame, bd: pd.DataFrame) -> Iterator[t
         )
     for name, anchor in (("JPEG", jpeg), ("the published factorized prior", prior)):
         usual = change_of_rate(ours, anchor)
-        for method in ("cubic", "akima"):
+        for method, how in OTHER_METHODS.items():
             value = bd_rate(ours, anchor, method)
             yield (
-                f"BD-rate against {name} by {method} interpolation",
+                f"BD-rate against {name} {how}",
                 f"{value:+.2f} instead of {usual:+.2f} %",
             )
 

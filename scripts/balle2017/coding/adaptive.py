@@ -120,7 +120,7 @@ class AdaptiveCoder:
         return latents
 
     def place_bits(self, latents: np.ndarray) -> np.ndarray:
-        """Return the code length of each place, summed over channels, in bits.
+        """Return the code length of each position, summed over channels, in bits.
 
         Args:
             latents: int16 [height, width, channels].

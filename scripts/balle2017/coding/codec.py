@@ -267,14 +267,14 @@ class Codec:
         return coder.decode(stream.payload, rows, columns)
 
     def place_bits(self, latents: np.ndarray, adaptive: bool = True) -> np.ndarray:
-        """Return what each place of integer latents costs by the tables that `encode` uses.
+        """Return what each position of integer latents costs by the tables that `encode` uses.
 
         Args:
             latents: as `encode` returns them.
             adaptive: what `encode` was called with.
 
         Returns:
-            Float64 [h, w], bits, summed over channels; a place is 16x16 pixels.
+            Float64 [h, w], bits, summed over channels; a position is 16x16 pixels.
         """
         # A channel at a time, to save memory with large images.
         bits: np.ndarray = np.zeros(latents.shape[:2])

@@ -1,4 +1,4 @@
-"""The static prior's entropy coder: one table for each channel, at all places.
+"""The static prior's entropy coder: one table for each channel, at all positions.
 
 Streams are the same as those of `tfc.ContinuousBatchedEntropyModel`. That class takes and
 returns float latents and holds several copies of them; here they stay integers of 16 bits,

@@ -60,7 +60,7 @@ def add_compress_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--refine",
         action="store_true",
-        help="search for better latents: smaller files at equal quality, in twenty times the time",
+        help="search for better latents: smaller files at equal quality, in sixteen times the time",
     )
     _add_shared(parser)
 

@@ -1,9 +1,9 @@
 """Choose the table of the next value by what is decoded already.
 
-The factorized prior has one density per channel for all images and places. Where an
+The factorized prior has one density per channel for all images and positions. Where an
 image is busy, most channels are, so the magnitudes nearby tell how wide a value's
 distribution is. Channels are coded in groups of falling mean magnitude, each in four
-passes over the places:
+passes over the positions:
 
     0 2 0 2
     3 1 3 1
@@ -26,7 +26,7 @@ import numpy as np
 
 from balle2017.model.adaptation import FEATURES, LOGARITHMS
 
-#: Row and column of the first place of each pass; every second one follows.
+#: Row and column of the first position of each pass; every second one follows.
 _FIRST = ((0, 0), (1, 1), (0, 1), (1, 0))
 _DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 _SIDES = ((-1, 0), (0, -1), (0, 1), (1, 0))
@@ -41,14 +41,14 @@ def _around(padded: np.ndarray, pass_: int, shape: tuple[int, int]) -> np.ndarra
     """Return the sums over a pass's neighbours, which are 0 outside of the image.
 
     Args:
-        padded: [..., height + 2, width + 2], one place more on each side.
+        padded: [..., height + 2, width + 2], one position more on each side.
         pass_: which.
         shape: height and width.
     """
     total = None
     for row, column in _NEIGHBOURS[pass_]:
         top, left = 1 + row + _FIRST[pass_][0], 1 + column + _FIRST[pass_][1]
-        # The last place of this pass is at most shape - 1, its neighbour one further.
+        # The last position of this pass is at most shape - 1, its neighbour one further.
         part = padded[..., top : shape[0] + 1 + row : 2, left : shape[1] + 1 + column : 2]
         total = part.copy() if total is None else np.add(total, part, out=total)
     assert total is not None
@@ -68,7 +68,7 @@ class Step:
             neighbours; none in the first pass.
         neighbours: the group's values with their neighbours, clipped, int16
             [channels, height + 2, width + 2].
-        reciprocal: int32 [rows, columns], 64 / neighbours of each place; none in the
+        reciprocal: int32 [rows, columns], 64 / neighbours of each position; none in the
             first pass.
     """
 
@@ -100,7 +100,7 @@ class Step:
 
 
 def passes_of(height: int, width: int) -> list[int]:
-    """Return the passes in which an image of this many latents has places.
+    """Return the passes in which an image of this many latents has positions.
 
     One that is a single latent high or wide has none in some passes.
     """
@@ -149,8 +149,8 @@ def steps(
         current = np.zeros((height + 2, width + 2), np.int64)
         for pass_ in passes:
             row, column = _FIRST[pass_]
-            places = slice(row, None, 2), slice(column, None, 2)
-            shared = {feature: plane[places] for feature, plane in planes.items()}
+            positions = slice(row, None, 2), slice(column, None, 2)
+            shared = {feature: plane[positions] for feature, plane in planes.items()}
             own = reciprocal = None
             if pass_:
                 reciprocal = reciprocals[pass_]
@@ -160,8 +160,8 @@ def steps(
                 own = _around(magnitudes, pass_, (height, width)).astype(np.int32)
                 own *= reciprocal
                 own = logarithms.take(np.minimum(own, LOGARITHMS - 1, out=own))
-            yield Step(group, pass_, (channels, *places), shared, own, signed, reciprocal)
-            new = values[channels, *places]
+            yield Step(group, pass_, (channels, *positions), shared, own, signed, reciprocal)
+            new = values[channels, *positions]
             new = np.clip(new, -LARGEST_MAGNITUDE, LARGEST_MAGNITUDE)
             inner = slice(1 + row, -1, 2), slice(1 + column, -1, 2)
             signed[:, *inner] = new
@@ -173,7 +173,7 @@ def steps(
 
 
 def _sum_of_eight(padded: np.ndarray) -> np.ndarray:
-    """Return the sums over the eight places around each, [height, width]."""
+    """Return the sums over the eight positions around each, [height, width]."""
     rows = padded[:-2] + padded[1:-1] + padded[2:]
     return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] - padded[1:-1, 1:-1]
 

@@ -30,11 +30,11 @@ class Inside:
         lambda_rd: of the model.
         pixels: uint8 [height, width, 3].
         decoded: the same, from the file.
-        stride: side of a place of the latents, in pixels.
+        stride: side of a position of the latents, in pixels.
         latents: integers, int16 [h, w, channels].
         static_size: bytes of the file with the static prior.
         adaptive_size: bytes of the file with the adaptive coder.
-        static_bits: what each place costs with the static prior, float64 [h, w].
+        static_bits: what each position costs with the static prior, float64 [h, w].
         adaptive_bits: the same with the adaptive coder.
         channel_bits: what each channel costs with the static prior, float64 [channels].
         value_bits: channel and integers -> what each costs with the static prior, in bits.
@@ -136,7 +136,7 @@ def draw_bits(inside: Inside) -> Figure:
 
 
 def _dearest(inside: Inside) -> tuple[slice, slice]:
-    """Return the part of the photograph, a window of `_WINDOW` places, that costs most bits."""
+    """Return the part of the photograph, a window of `_WINDOW` positions, that costs most bits."""
     bits, stride = inside.adaptive_bits, inside.stride
     rows, columns = (min(_WINDOW, side) for side in bits.shape)
     sums = sliding_window_view(bits, (rows, columns)).sum((2, 3))
@@ -166,7 +166,7 @@ def summary(insides: list[Inside], shown: Inside) -> str:
     rows, columns, channels = shown.latents.shape
     half = np.cumsum(shown.channel_bits[shown.ranked]) < shown.channel_bits.sum() / 2
     lines = [
-        f"{width}x{height} pixels become {columns}x{rows} places of {channels} integers",
+        f"{width}x{height} pixels become {columns}x{rows} positions of {channels} integers",
         f"{(shown.latents == 0).mean():.1%} of the integers are 0",
         f"{half.sum() + 1} of {channels} channels take half of the bits",
         f"static prior {shown.static_size:,} bytes, adaptive coder {shown.adaptive_size:,} bytes",
