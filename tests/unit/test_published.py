@@ -113,14 +113,17 @@ def test_points_outside_the_published_range_do_not_count(published):
 
 def test_a_point_is_held_to_the_curve_at_its_psnr(published):
     curve = published[published["curve"] == "factorized_prior"]
-    first, second = (curve.iloc[index] for index in (2, 3))
+    first = curve.iloc[2]
     assert rate_over(curve, 1.2 * first["bpp"], first["psnr_rgb"]) == pytest.approx(20)
-    # Between two points the logarithm of the rate is linear in the PSNR.
-    middle = (first["psnr_rgb"] + second["psnr_rgb"]) / 2
-    rate = (first["bpp"] * second["bpp"]) ** 0.5
-    assert rate_over(curve[::-1], 0.9 * rate, middle) == pytest.approx(-10)
     for outside in (curve["psnr_rgb"].min() - 0.1, curve["psnr_rgb"].max() + 0.1):
         assert np.isnan(rate_over(curve, 1.0, outside))
+
+
+def test_between_its_points_a_curve_is_interpolated_by_pchip():
+    curve = pd.DataFrame({"psnr_rgb": [32.0, 30.0, 31.0], "bpp": np.exp([3.0, 0.0, 1.0])})
+    # Fritsch & Butland: slopes 1/2 at 30 dB and 4/3 at 31 dB, and a cubic between the points.
+    log_rate = (0 + 1) / 2 + (1 / 2 - 4 / 3) / 8
+    assert rate_over(curve, 0.9 * np.exp(log_rate), 30.5) == pytest.approx(-10)
 
 
 @pytest.mark.parametrize("column", ["label", "drawn"])

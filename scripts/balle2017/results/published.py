@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.interpolate import PchipInterpolator
 
 from balle2017.decibel import ms_ssim_db
 from balle2017.errors import InputError
@@ -45,7 +46,7 @@ def rate_over(curve: pd.DataFrame, bpp: float, psnr: float) -> float:
 
     Args:
         curve: one of `read_published`'s curves; between its points the logarithm of the rate is
-            linear in the PSNR.
+            interpolated as for a BD-rate, by PCHIP over the PSNR.
         bpp: rate of the point.
         psnr: its `psnr_rgb` in dB.
 
@@ -53,9 +54,8 @@ def rate_over(curve: pd.DataFrame, bpp: float, psnr: float) -> float:
         Percent of the curve's rate; NaN if the curve does not reach this PSNR.
     """
     points = curve.sort_values("psnr_rgb")
-    outside = {"left": np.nan, "right": np.nan}
-    log_rate = np.interp(psnr, points["psnr_rgb"], np.log(points["bpp"]), **outside)
-    return float(100 * (bpp / np.exp(log_rate) - 1))
+    log_rate = PchipInterpolator(points["psnr_rgb"], np.log(points["bpp"]), extrapolate=False)
+    return float(100 * (bpp / np.exp(log_rate(psnr)) - 1))
 
 
 def read_published(path: Path, source: str = "") -> pd.DataFrame:
