@@ -1,5 +1,6 @@
 """Small pictures, and scripts run as a user runs them."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -32,6 +33,27 @@ def run_script(name: str | Path, *arguments: object) -> subprocess.CompletedProc
     script = Script(name, *arguments)
     status = script.wait()
     return subprocess.CompletedProcess(script.args, status, script.stdout, script.stderr)
+
+
+def forked(work: Callable[[], object]) -> object:
+    """Return what `work` returns or raises in a fork of this process."""
+    context = multiprocessing.get_context("fork")
+    answer, end = context.Pipe(duplex=False)
+
+    def run() -> None:
+        try:
+            end.send(work())
+        except Exception as error:
+            end.send(error)
+
+    process = context.Process(target=run)
+    process.start()
+    try:
+        assert answer.poll(PATIENCE_S), "the fork hangs"
+        return answer.recv()
+    finally:
+        process.kill()
+        process.join()
 
 
 def pretend_gpus(folder: Path, names: list[str], monkeypatch: pytest.MonkeyPatch) -> Path:

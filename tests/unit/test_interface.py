@@ -18,7 +18,7 @@ from balle2017.interface.choice import measure_psnr
 from balle2017.model.files import save_model
 from balle2017.model.find import PRETRAINED, read_config
 from balle2017.model.network import Balle2017FactorizedPrior
-from helpers import PATIENCE_S, PROGRAM, ROOT, make_picture, run_script
+from helpers import PATIENCE_S, PROGRAM, ROOT, forked, make_picture, run_script
 from PIL import Image
 
 
@@ -111,6 +111,21 @@ def test_what_is_no_array_is_named(models, pixels):
     for compress in (family.codec(0.02).compress, lambda pixels: family.compress(pixels, bpp=9)):
         with pytest.raises(ValueError, match=f"of type {type(pixels).__name__}; they must be a Nu"):
             compress(pixels)
+
+
+def test_a_process_forked_after_a_model_was_loaded_is_told_so(models):
+    codec = balle2017.open_codec(str(models / "0.0100-f8-s3"))
+    pixels = make_picture(1, 40, 50)
+    data = codec.compress(pixels)
+    for work in (
+        lambda: codec.compress(pixels),
+        lambda: codec.decompress(data),
+        lambda: balle2017.open_codec(str(models / "0.0200-f8-s3")),
+    ):
+        error = forked(work)
+        assert isinstance(error, WorkError), error
+        assert "use the start method 'spawn'" in str(error)
+    assert codec.compress(pixels) == data
 
 
 def test_a_codec_traces_once_whatever_the_sizes(models, monkeypatch, tensorflow):

@@ -18,7 +18,7 @@ from balle2017.data.images import decode_image, read_size
 from balle2017.data.reasons import BadImageError, Reason
 from balle2017.errors import WorkError
 from balle2017.files import read_table
-from helpers import make_picture, run_script
+from helpers import forked, make_picture, run_script
 from odd_pictures import chunk, png, refusal, tiff
 from PIL import Image
 
@@ -199,6 +199,14 @@ def test_an_idle_decoder_that_has_ended_is_replaced():
         child._process.kill()
         child._process.wait()
     np.testing.assert_array_equal(decode_image(data).pixels, make_picture(1))
+
+
+def test_a_fork_gets_a_decoder_of_its_own():
+    data = encoded("TIFF")
+    decode_image(data)
+    assert limits._idle
+    for pixels in (forked(lambda: decode_image(data).pixels), decode_image(data).pixels):
+        np.testing.assert_array_equal(pixels, make_picture(1))
 
 
 def test_threads_get_their_own_pictures():

@@ -28,6 +28,7 @@ from balle2017.model.files import load_model
 from balle2017.model.find import model_beside
 from balle2017.model.network import STRIDE, latent_shape
 from balle2017.model.pixels import to_uint8
+from balle2017.model.runtime import check_process
 
 # A GPU would give other bits, and a program that uses this as a library may need it itself.
 _CPU = functools.partial(tf.device, "CPU")
@@ -67,10 +68,12 @@ class Codec:
 
         Raises:
             InputError: there is no sound model.
+            WorkError: see `check_process`.
             ValueError: `threads` is less than 1.
         """
         if threads < 1:
             raise ValueError(f"threads is {threads}; it must be at least 1")
+        check_process()
         with _CPU():
             self.model = load_model(model)
         self._threads = threads
@@ -132,7 +135,8 @@ class Codec:
         Raises:
             BadImageError: a side is too long for the format.
             ValueError: the pixels are of another type or shape.
-            WorkError: the latents are NaN or beyond `MAX_LATENT`: the model is broken.
+            WorkError: the latents are NaN or beyond `MAX_LATENT`: the model is broken. Or see
+                `check_process`.
         """
         return self._analyzed(pixels, np.float32, lambda seen, tile: tile)[None]
 
@@ -153,6 +157,7 @@ class Codec:
         convert: Callable[[np.ndarray, np.ndarray], np.ndarray],
     ) -> np.ndarray:
         """Return what `convert` makes of a tile's pixels and latents, [h, w, channels]."""
+        check_process()
         if not isinstance(pixels, np.ndarray):
             raise ValueError(
                 f"pixels are of type {type(pixels).__name__}; they must be a NumPy array, uint8 "
@@ -216,8 +221,9 @@ class Codec:
 
         Raises:
             DamagedFileError: damaged, made by another model, or over the pixel limit.
-            WorkError: the pixels are not finite: the model is broken.
+            WorkError: the pixels are not finite: the model is broken. Or see `check_process`.
         """
+        check_process()
         stream = Bitstream.from_bytes(data)
         adaptive = stream.version == ADAPTIVE and self._adaptive is not None
         if stream.model_id != (self.model.adaptive_id if adaptive else self.model.model_id):

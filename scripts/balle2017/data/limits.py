@@ -143,6 +143,8 @@ class _Child:
 
 
 _idle: list[_Child] = []
+# A fork has its parent's pipes to these processes, but none of the processes.
+os.register_at_fork(after_in_child=_idle.clear)
 
 
 @atexit.register

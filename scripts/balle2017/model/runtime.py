@@ -3,12 +3,13 @@
 import atexit
 import contextlib
 import ctypes
+import os
 from pathlib import Path
 
 import tensorflow as tf
 from tensorflow.python.eager.polymorphic_function.atomic_function import AtomicFunction
 
-from balle2017.errors import InputError
+from balle2017.errors import InputError, WorkError
 
 #: CPU flags of instructions for bfloat16 matrix products that TensorFlow uses, the fastest
 #: first: tiles (AMX), and dot products in AVX-512 (on AMD too).
@@ -34,6 +35,27 @@ def set_threads(threads: int, operations: int | None = None) -> None:
     atexit.register(_end_quietly)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(operations or threads)
+
+
+_process: int | None = None
+
+
+def check_process() -> None:
+    """Refuse to compute in a process that was forked from one that has computed.
+
+    TensorFlow's threads are not copied by a fork, and it would wait for them without end.
+
+    Raises:
+        WorkError: this is such a process.
+    """
+    global _process
+    if _process is None:
+        _process = os.getpid()
+    if _process != os.getpid():
+        raise WorkError(
+            "this process was forked after its parent had loaded a model, and TensorFlow cannot "
+            "compute in it; use the start method 'spawn' of multiprocessing"
+        )
 
 
 def set_unset_threads(threads: int, operations: int) -> None:
