@@ -1,6 +1,7 @@
 import hashlib
 
 import pytest
+from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.data.split import split_images
 from balle2017.data.store import MANIFEST_COLUMNS, pixel_hash
 from balle2017.errors import InputError
@@ -82,6 +83,16 @@ def test_an_empty_side_gets_one_image(tmp_path, val_split, side):
     result = split_images(manifest(tmp_path, hashes(5)), tmp_path, val_split, 1)
     assert min(result.train, result.val) == 1
     assert f"no image was chosen for {side}" in result.warning
+
+
+@pytest.mark.parametrize("change", [lambda text: text[:-3], lambda text: text + text[-40:]])
+def test_a_manifest_that_was_changed_is_refused(tmp_path, picture_folder, change):
+    extract_archives([picture_folder], tmp_path / "dataset", ExtractSettings(min_size=16))
+    path = tmp_path / "dataset" / "manifest.csv"
+    assert split_images(path, tmp_path, 0.3, 1).train > 0
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+    with pytest.raises(InputError, match=r"manifest\.csv was changed after extract\.py wrote it"):
+        split_images(path, tmp_path, 0.3, 1)
 
 
 def test_test_images_are_kept_out(tmp_path, picture_folder):

@@ -31,6 +31,18 @@ def _is_summary(path: Path) -> bool:
     return True
 
 
+def check_manifest(manifest: Path) -> None:
+    """Raise InputError if a manifest is not the one that an extraction left in this folder."""
+    summary = manifest.parent / _SUMMARY
+    # A manifest may also come without a dataset's folder.
+    if summary.is_file():
+        facts = read_map(summary, "summary of a dataset", {"manifest_sha256": str})
+        if facts["manifest_sha256"] != sha256_file(manifest):
+            raise InputError(
+                f"{manifest} was changed after extract.py wrote it; extract the images again"
+            )
+
+
 def own_folders(sources: list[Path], out: Path) -> list[Path]:
     """Return the folders that hold this extraction's own output.
 

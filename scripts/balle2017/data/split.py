@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from balle2017.data.dataset import check_manifest
 from balle2017.data.images import list_test_images, read_image
 from balle2017.data.store import pixel_hash, uniform
 from balle2017.errors import InputError
@@ -41,8 +42,8 @@ def split_images(
             (compared by decoded pixels).
 
     Raises:
-        InputError: no such manifest, val_split out of range, or fewer than two images left; or
-            see `list_test_images`.
+        InputError: no such manifest, or one that was changed; val_split out of range, or fewer
+            than two images left; or see `list_test_images`.
     """
     manifest, out = Path(manifest), Path(out)
     if not 0 < val_split < 1:
@@ -53,6 +54,7 @@ def split_images(
         raise InputError(f"manifest {manifest} does not exist") from None
     if any({*LIST_COLUMNS, "status"} - row.keys() for row in rows):
         raise InputError(f"{manifest} is not a manifest written by this version of extract.py")
+    check_manifest(manifest)
     rows = [row for row in rows if row["status"] == "accepted"]
     tests = {
         pixel_hash(read_image(path))
