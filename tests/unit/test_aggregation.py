@@ -228,13 +228,14 @@ def test_points_of_different_images_are_not_compared(tmp_path, fewer):
     assert set(collect_images([tmp_path])["testset"]) == {"t", "u"}
 
 
-def test_images_of_one_name_and_two_sizes_are_not_compared(tmp_path):
-    for codec, side in (("webp", 64), ("jpeg", 32)):
+@pytest.mark.parametrize(("column", "others"), [("width", 32), ("pixel_hash", "0123")])
+def test_images_of_one_name_that_differ_are_not_compared(tmp_path, column, others):
+    known = {"width": 64, "height": 48, "pixel_hash": "abcd"}
+    for codec, value in (("webp", known[column]), ("jpeg", others)):
         summary, rows = images_of(codec, [0.5, 1], {"a.png": 0.0, "b.png": 0.0})
-        sizes = {"a.png": 64, "b.png": side}
-        rows = [row | {"width": sizes[row["image"]], "height": 48} for row in rows]
+        rows = [row | known | ({column: value} if row["image"] == "b.png" else {}) for row in rows]
         write_images(tmp_path / codec, summary, rows)
-    with pytest.raises(InputError, match=r"on t, b\.png has other sizes in some evaluations"):
+    with pytest.raises(InputError, match=r"on t, b\.png is another image in some evaluations"):
         collect_images([tmp_path])
 
 

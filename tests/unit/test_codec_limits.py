@@ -122,7 +122,7 @@ def test_a_codec_lacks_what_it_cannot_hold(tmp_path, two_pictures, codec, side):
     reason = f"{CODECS[codec].format} has at most {CODECS[codec].max_side} pixels a side"
     assert wide["note"] == f"not coded, {reason}"
     assert {name for name, cell in wide.items() if cell} == {
-        "point", "image", "width", "height", "note"
+        "point", "image", "width", "height", "pixel_hash", "note"
     }  # fmt: skip
     (summary,) = read_json(out / "summary.json")
     assert (summary["n_images"], summary["lacking"]) == (1, WIDE)

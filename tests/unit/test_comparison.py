@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from balle2017.data.store import pixel_hash
 from balle2017.errors import InputError
 from balle2017.files import write_json
 from balle2017.results.aggregation import collect
@@ -87,6 +88,14 @@ def test_sheets_are_drawn_for_the_images_of_an_evaluation(tmp_path):
     with pytest.raises(InputError, match="no row for the evaluation"):
         next(compare(images, evaluation, rd.assign(seed=2), bd))
     Image.fromarray(make_picture(1, 100, 100)).save(images / "1.png")
+    with pytest.raises(InputError, match=r"1\.png is not the image that was evaluated"):
+        list(compare(images, evaluation, rd, bd))
+    Image.fromarray(make_picture(1, 200, 300)).save(images / "1.png")
+    hashes = [pixel_hash(make_picture(index, 200, 300)) for index in range(2)]
+    table.assign(pixel_hash=hashes).to_csv(evaluation / "per_image.csv")
+    assert len(list(compare(images, evaluation, rd, bd))) == 2
+    # Of the same name and size, and another picture.
+    Image.fromarray(make_picture(2, 200, 300)).save(images / "1.png")
     with pytest.raises(InputError, match=r"1\.png is not the image that was evaluated"):
         list(compare(images, evaluation, rd, bd))
     codec = {"testset": "t", "codec": "jpeg", "point": 1, "bpp": 1, "psnr_rgb": 30}

@@ -256,6 +256,27 @@ def test_an_evaluation_that_ends_early_leaves_no_table_of_an_earlier_one(picture
     assert evaluate(pictures, 90) == (0, tables)
 
 
+def test_the_evaluation_of_another_codec_or_lambda_is_kept(pictures, tmp_path, small_model):
+    shutil.rmtree(pictures / "sub")
+    out = tmp_path / "out"
+    jpeg = ["evaluate_codec", "--codec", "jpeg", "--quality", 50]
+    webp = ["evaluate_codec", "--codec", "webp", "--quality", 50]
+    ours = ["evaluate", "--model", small_model]
+    other = ["evaluate", "--model", MODEL]
+
+    def status(words: list, folder: Path) -> int:
+        return run_script(*words, "--images", pictures, "--out", folder).returncode
+
+    assert status(jpeg, out / "a") == status(ours, out / "b") == 0
+    for folder, refused in (("a", webp), ("a", ours), ("b", jpeg), ("b", other)):
+        before = {path: path.read_bytes() for path in files_below(out)}
+        assert status(refused, out / folder) == 2
+        assert {path: path.read_bytes() for path in files_below(out)} == before
+    assert status([*ours, "--refine"], out / "b") == 2
+    # The same codec at other qualities, and the same model, are measured anew.
+    assert status([*jpeg[:-1], 60], out / "a") == status(ours, out / "b") == 0
+
+
 @pytest.mark.parametrize("place", ["images", "evaluation/reconstructions"])
 def test_sheets_are_not_written_over_what_they_show(pictures, tmp_path, place):
     folder = tmp_path / place

@@ -329,7 +329,7 @@ def collect_images(folders: list[Path]) -> pd.DataFrame:
 def _check_same_images(images: pd.DataFrame) -> None:
     """Check that all points of a test set have rows for the same images, measured or refused.
 
-    Images are told apart by name and size.
+    Images are told apart by name, size and pixels; tables of version 0.1.0 have no hash of those.
 
     Raises:
         InputError: they have not. Their means could not be compared.
@@ -343,10 +343,11 @@ def _check_same_images(images: pd.DataFrame) -> None:
                     "have; evaluate all of them on the same images, or give each set of images a "
                     "name of its own (--testset)"
                 )
-        sizes = frame.reindex(columns=["width", "height"]).groupby(frame["image"]).nunique()
-        if (several := sizes[(sizes > 1).any(axis=1)]).size:
+        known = frame.reindex(columns=["width", "height", "pixel_hash"])
+        kinds = known.groupby(frame["image"]).nunique()
+        if (several := kinds[(kinds > 1).any(axis=1)]).size:
             raise InputError(
-                f"on {testset}, {several.index[0]} has other sizes in some evaluations; evaluate "
+                f"on {testset}, {several.index[0]} is another image in some evaluations; evaluate "
                 "all of them on the same images, or give each set of images a name of its own "
                 "(--testset)"
             )

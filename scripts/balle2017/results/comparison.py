@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from scipy.ndimage import uniform_filter
 
 from balle2017.data.images import list_images, read_image
+from balle2017.data.store import pixel_hash
 from balle2017.errors import CodecLimitError, InputError
 from balle2017.files import atomic_path
 from balle2017.results.aggregation import collect
@@ -157,12 +158,14 @@ def compare(
 
     Raises:
         InputError: rd.csv lacks the evaluation, it is not one of a model, or an image of it is
-            missing or has another size.
+            missing or has other pixels now.
     """
     curve = _find_curve(rd, evaluation)
     table = read_frame(evaluation / "per_image.csv", ["image", "bytes"], "table of images")
     originals = {path.name: path for path in list_images(images)}
     sizes = dict(zip(table["image"], table["bytes"], strict=True))
+    # Tables of version 0.1.0 have no hash of the originals.
+    hashes = dict(zip(table["image"], table.get("pixel_hash", table["image"]), strict=True))
     if missing := sorted(set(sizes) - set(originals)):
         raise InputError(f"{images} lacks {', '.join(missing)}")
     sizes = {name: int(size) for name, size in sizes.items() if not pd.isna(size)}
@@ -171,10 +174,10 @@ def compare(
         size = sizes[name]
         stem = Path(name).stem
         decoded = read_image(evaluation / "reconstructions" / f"{stem}.png")
-        if original.shape != decoded.shape:
+        if original.shape != decoded.shape or hashes[name] not in (name, pixel_hash(original)):
             raise InputError(
-                f"{originals[name]} is not the image that was evaluated: it has another size than "
-                f"its reconstruction in {evaluation}"
+                f"{originals[name]} is not the image that was evaluated in {evaluation}: its size "
+                "or pixels differ; evaluate again"
             )
         panels = [Panel(curve_label(curve), decoded, size)]
         panels += [_panel(other, original, size) for other in OTHERS]

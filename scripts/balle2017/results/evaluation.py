@@ -15,9 +15,17 @@ from PIL import Image
 
 from balle2017.data.images import list_test_images, read_image
 from balle2017.data.reasons import BadImageError
+from balle2017.data.store import pixel_hash
 from balle2017.decibel import ms_ssim_db
 from balle2017.errors import CodecLimitError, InputError, WorkError
-from balle2017.files import atomic_path, refuse_inputs_in, write_bytes, write_json, write_table
+from balle2017.files import (
+    atomic_path,
+    read_json,
+    refuse_inputs_in,
+    write_bytes,
+    write_json,
+    write_table,
+)
 from balle2017.results import metrics
 
 #: Columns of per_image.csv whose means make a point of the rate-distortion curve.
@@ -34,6 +42,7 @@ PER_IMAGE_COLUMNS = [
     "image",
     "width",
     "height",
+    "pixel_hash",
     "bytes",
     "file_sha256",
     "decoded_sha256",
@@ -136,6 +145,7 @@ class _Metrics:
 
     def __init__(self, original: np.ndarray):
         self._original = original
+        self.pixel_hash = pixel_hash(original)
         self._known: dict[str, dict[str, Any]] = {}
 
     def __call__(self, decoded: np.ndarray) -> dict[str, Any]:
@@ -159,6 +169,7 @@ def _row(
         "image": path.name,
         "width": width,
         "height": height,
+        "pixel_hash": metrics_of.pixel_hash,
     }
     stream = point.out / _STREAMS / point.folder / f"{path.stem}{point.suffix}"
     kept = None
@@ -303,7 +314,8 @@ def run_evaluation(images: Path, points: list[CodecPoint]) -> list[dict[str, Any
 
     Raises:
         InputError: see `list_test_images`; or a point is given twice, or writes into the folder
-            of the images, or an image is where a point writes files.
+            of the images, or an image is where a point writes files, or a folder holds the
+            evaluation of another codec, or of a model of another lambda.
         WorkError: see `evaluate_images` and `check_rates`; or a point refused all images
             that may not.
     """
@@ -324,6 +336,8 @@ def run_evaluation(images: Path, points: list[CodecPoint]) -> list[dict[str, Any
     # They may be links.
     refuse_inputs_in(dict.fromkeys(written), paths, "--out")
     for folder in folders:
+        _refuse_others(folder, [point for point in points if point.out == folder])
+    for folder in folders:
         # If this evaluation ends early, no table of an earlier one may describe its files.
         for name in (_SUMMARY, _TABLE):
             (folder / name).unlink(missing_ok=True)
@@ -342,6 +356,28 @@ def run_evaluation(images: Path, points: list[CodecPoint]) -> list[dict[str, Any
         write_table(folder / _TABLE, PER_IMAGE_COLUMNS, table)
         write_json(folder / _SUMMARY, [summaries[index] for index in here])
     return summaries
+
+
+def _refuse_others(out: Path, points: list[CodecPoint]) -> None:
+    """Raise InputError if a folder holds results that these points do not renew."""
+
+    def curve(row: dict[str, Any]) -> tuple[Any, Any]:
+        # A codec has all its qualities in one folder, and each model a folder of its own.
+        return row.get("codec"), row.get("point") if row.get("filters") is not None else None
+
+    try:
+        earlier = read_json(out / _SUMMARY)
+    except (OSError, ValueError):
+        return
+    ours = {curve(point.identity) for point in points}
+    rows = earlier if isinstance(earlier, list) else []
+    for row in (row for row in rows if isinstance(row, dict)):
+        if curve(row) not in ours:
+            codec, point = row.get("codec"), row.get("point")
+            raise InputError(
+                f"{out} holds the evaluation of {codec} at {point}, which would be lost; give "
+                "another --out, or delete it"
+            )
 
 
 def remove_evaluation(out: Path, suffix: str) -> None:

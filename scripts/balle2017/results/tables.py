@@ -18,6 +18,7 @@ TEXT = (
     "testset",
     "codec",
     "image",
+    "pixel_hash",
     "file_sha256",
     "decoded_sha256",
     "encoder",
