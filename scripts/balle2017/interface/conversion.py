@@ -60,7 +60,7 @@ def add_compress_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--refine",
         action="store_true",
-        help="search for better latents: smaller files at equal quality, in sixteen times the time",
+        help="search for better latents: smaller files at equal quality, 16 to 18 times slower",
     )
     _add_shared(parser)
 
