@@ -285,6 +285,42 @@ def test_bad_arguments_are_one_line(models, picture_folder, tmp_path, capsys):
     assert not out.exists()
 
 
+def test_what_is_no_regular_file_is_not_said_to_be_missing(tmp_path, capsys):
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    message = refused(capsys, "compress", pipe, tmp_path / "out.b17")
+    assert message == f"{pipe} is not a regular file"
+
+
+def test_an_input_is_never_the_output(picture_folder, tmp_path, capsys):
+    picture, stream = picture_folder / "0.png", tmp_path / "0.b17"
+    stream.write_bytes(picture.read_bytes())  # an image by another name
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "0.png").symlink_to(stream)
+    (links / "2.png").symlink_to(stream)
+    (links / "1.png").hardlink_to(picture_folder / "1.png")
+    before = {path: path.read_bytes() for path in (stream, *picture_folder.iterdir())}
+    # The last one through another input's link.
+    for words, lost in (
+        (("compress", stream, stream), stream),
+        (("compress", links / "0.png", stream), stream),
+        (("decompress", picture, picture), picture),
+        (("decompress", picture_folder / "1.png", links / "1.png"), links / "1.png"),
+        (("compress", picture, links / "2.png", tmp_path), stream),
+    ):
+        message = refused(capsys, *words, "--overwrite")
+        assert message == f"{lost} is an input, which would be lost; give another output"
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_link_that_leads_nowhere_is_kept_unless_told(picture_folder, tmp_path, capsys):
+    link = tmp_path / "a.b17"
+    link.symlink_to(tmp_path / "disk that is not mounted")
+    message = refused(capsys, "compress", picture_folder / "0.png", link)
+    assert message == f"{link} exists; give another output, or --overwrite"
+
+
 def test_names_that_look_like_options_follow_two_dashes(models, picture_folder, tmp_path):
     (picture_folder / "0.png").rename(picture_folder / "-x.png")
     for words in (

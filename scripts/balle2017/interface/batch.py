@@ -1,6 +1,7 @@
 """Many files, converted one after the other into one folder."""
 
 import errno
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -36,7 +37,8 @@ def plan_outputs(
         overwrite: outputs may exist.
 
     Raises:
-        InputError: an input does not exist, an output does, or two would be written to one.
+        InputError: an input does not exist, an output does or is an input, or two would be
+            written to one.
     """
     files: list[Path] = []
     for path in inputs:
@@ -45,22 +47,36 @@ def plan_outputs(
         elif path.is_file():
             files.append(path)
         else:
-            raise InputError(f"{path} does not exist")
+            problem = "is not a regular file" if path.exists() else "does not exist"
+            raise InputError(f"{path} {problem}")
     if len(inputs) == 1 and inputs[0].is_file() and out.suffix == suffix:
         pairs = [(files[0], out)]
     elif (out.exists() or out.suffix.lower() in _FILES) and not out.is_dir():
         raise InputError(f"{out} is not a folder; the output must be one, or end in {suffix}")
     else:
         pairs = [(path, out / f"{path.stem}{suffix}") for path in files]
+    originals = {_identity(source) for source, _ in pairs} - {None}
     origin: dict[Path, Path] = {}
     for source, target in pairs:
         if target in origin:
             raise InputError(f"{origin[target]} and {source} would both be written to {target}")
         origin[target] = source
-        if target.exists() and not overwrite:
+        if _identity(target) in originals:
+            raise InputError(f"{target} is an input, which would be lost; give another output")
+        # A link that leads nowhere is somebody's too.
+        if os.path.lexists(target) and not overwrite:
             # It may be the image that the .b17 file was made from.
             raise InputError(f"{target} exists; give another output, or --overwrite")
     return pairs
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from all others, also through links; None where none is there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def list_streams(folder: Path) -> list[Path]:
