@@ -5,6 +5,7 @@ from pathlib import Path
 
 from balle2017 import cli
 from balle2017.errors import InputError
+from balle2017.files import check_name
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,11 +26,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(
             f"{len(args.curves)} files and {len(args.source)} sources; give one source per file"
         )
+    for source in args.source:
+        check_name(source, f"the source {source}", "give another with --source")
 
     from balle2017.results.published import collect_published
     from balle2017.results.tables import write_frame
 
     table = collect_published(list(zip(args.curves, args.source, strict=True)))
+    for name in table[["codec", "label", "source"]].stack().unique():
+        check_name(name, f"the curve {name}", "rename it in its file")
     write_frame(args.out, table)
     for label, points in table.groupby("label", sort=False):
         print(f"{label}: {len(points)} points")

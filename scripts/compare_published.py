@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli
-from balle2017.files import write_bytes
+from balle2017.files import check_name, write_bytes
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     rd = choose_testset(read_rd(args.rd), args.testset)
     published = read_published(args.published)
+    for name in published[["curve", "label", "source"]].stack().unique():
+        check_name(name, f"the curve {name}", f"rename it in {args.published}")
     calibration, bd = calibrate(rd, published), bd_against_published(rd, published)
     text = bd_seeds_text(bd, "factorized_prior", "the published factorized prior")
     text += published_text(calibration, bd, published)

@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--threads", type=cli.positive, default=2, metavar="N", help="tiles coded at the same time"
     )
     args = parser.parse_args(argv)
+    testset = cli.testset_name(args)
 
     from balle2017.coding.bitstream import HEADER_BYTES
     from balle2017.coding.codec import Codec
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         config = codec.model.config
         return CodecPoint(
             identity={
-                "testset": args.testset or args.images.resolve().name,
+                "testset": testset,
                 "codec": model_codec(args.refine, adaptive),
                 "point": config["lambda_rd"],
                 "filters": config["num_filters"],

@@ -15,11 +15,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_quality("qualities to measure; for JPEG 2000, bits per pixel")
     parser.add_evaluation()
     args = parser.parse_args(argv)
+    testset = cli.testset_name(args)
     codec = get_codec(args.codec, args.quality)
     points = [
         CodecPoint(
             identity={
-                "testset": args.testset or args.images.resolve().name,
+                "testset": testset,
                 "codec": args.codec,
                 "point": quality,
                 "encoder": codec.describe(),

@@ -1,12 +1,14 @@
 """Evaluate a codec given as two programs on a folder of images, at several qualities."""
 
 import functools
+import re
 import signal
 import sys
 from collections.abc import Sequence
 
 from balle2017 import cli
-from balle2017.names import quality_text
+from balle2017.errors import InputError
+from balle2017.names import EXTERNAL_PATTERN, quality_text
 from balle2017.results.evaluation import CodecPoint, encoder_at, point_text, run_evaluation
 from balle2017.results.external import (
     DECODED_SUFFIXES,
@@ -53,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_evaluation()
     args = parser.parse_args(argv)
+    testset = cli.testset_name(args)
     # When the evaluation is terminated, it ends the program that it waits for.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     codec = ExternalCodec(
@@ -65,12 +68,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         time_limit_s=args.time_limit_s,
     )
     codec.check(args.quality)
+    if not re.fullmatch(EXTERNAL_PATTERN, codec.name):
+        raise InputError(
+            f"--codec is {codec.name}; as in the config, it must have small letters, digits and "
+            "underscores, and begin with a letter"
+        )
     codec.check_programs()
     encoder = codec.describe()
     points = [
         CodecPoint(
             identity={
-                "testset": args.testset or args.images.resolve().name,
+                "testset": testset,
                 "codec": args.codec,
                 "point": quality,
                 "encoder": encoder,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from balle2017.errors import DamagedFileError, InputError, Interrupted, WorkError
-from balle2017.files import printable
+from balle2017.files import check_name, printable
 
 # Scripts import this module before all others, and nothing else does: a Python outside of
 # the environment gets a sentence here, before another import fails.
@@ -58,6 +58,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with status 2."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def testset_name(args: argparse.Namespace) -> str:
+    """Return the name of the test set by the flags of `Parser.add_evaluation`.
+
+    Raises:
+        InputError: tables cannot hold it.
+    """
+    name = args.testset or args.images.resolve().name
+    return check_name(name, f"the test set {name}", "give another with --testset")
 
 
 def positive(text: str) -> int:

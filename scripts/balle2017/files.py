@@ -36,6 +36,26 @@ def printable(text: str) -> str:
     )
 
 
+def check_name(name: str, what: str, advice: str) -> str:
+    """Return a name that goes into tables, if they can hold it.
+
+    Args:
+        name: to check.
+        what: whose name it is, for the message.
+        advice: what to do about it, for the message.
+
+    Raises:
+        InputError: it is not UTF-8, or has control characters: csv does not quote a carriage
+            return, and reads it as the end of a row.
+    """
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
+        raise InputError(
+            f"{printable(what)} has a name that tables cannot hold (control characters, or not "
+            f"UTF-8); {advice}"
+        )
+    return name
+
+
 def real_path(path: str | os.PathLike[str]) -> Path:
     """Return an absolute path without links. Unlike `Path.resolve`, let links go in a circle."""
     return Path(os.path.realpath(path))

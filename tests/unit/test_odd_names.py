@@ -16,7 +16,7 @@ from balle2017.data.split import split_images
 from balle2017.data.testset import unpack_test_images
 from balle2017.errors import InputError
 from balle2017.files import atomic_path, read_json, read_table, write_bytes, write_json, write_table
-from balle2017.results.aggregation import read_bd, read_images
+from balle2017.results.aggregation import RD_COLUMNS, read_bd, read_images
 from balle2017.results.conventional import CODECS
 from balle2017.results.evaluation import CodecPoint, encoder_at, run_evaluation
 from balle2017.results.report import images_table
@@ -159,6 +159,59 @@ def test_a_test_picture_whose_name_no_table_holds_is_refused_at_once(tmp_path, n
     done = run_script("evaluate_codec", *arguments)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
+
+
+#: Names that no table holds, as Python has them, and as messages show them.
+NOT_UTF8_FOLDER, TWO_ROWS = os.fsdecode(b"nu\xff"), "two\rrows"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluate", "--model", "none"),
+        ("evaluate_codec", "--codec", "jpeg", "--quality", 50),
+        (
+            *("evaluate_external", "--codec", "mine", "--suffix", ".x", "--quality", 50),
+            *("--encode", "cp {input} {output}", "--decode", "cp {input} {output}"),
+        ),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_test_set_whose_name_no_table_holds_is_refused_at_once(tmp_path, words):
+    folder, out = write_pictures(tmp_path / NOT_UTF8_FOLDER, ["a.png"]), tmp_path / "o"
+    for shown, *more in (["nu\\udcff"], ["two\\rrows", "--testset", TWO_ROWS]):
+        done = run_script(*words, "--images", folder, "--out", out, *more)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert f"the test set {shown} has a name that tables cannot hold" in done.stderr
+        assert "give another with --testset" in done.stderr
+        assert not out.exists()
+
+
+def test_a_folder_of_any_name_is_evaluated_under_another_one(tmp_path):
+    folder, out = write_pictures(tmp_path / NOT_UTF8_FOLDER, ["a.png"]), tmp_path / "o"
+    words = ["--codec", "jpeg", "--quality", 50, "--images", folder, "--out", out]
+    done = run_script("evaluate_codec", *words, "--testset", "mine")
+    assert done.returncode == 0, done.stderr
+    done = run_script("aggregate", out, "--out", tmp_path / "tables")
+    assert done.returncode == 0, done.stderr
+
+
+def test_published_curves_whose_names_no_table_holds_are_refused(tmp_path):
+    points = {"bpp": [0.5, 1.0], "psnr-rgb": [30.0, 35.0]}
+    odd, plain, out = tmp_path / "odd.json", tmp_path / "plain.json", tmp_path / "o"
+    write_json(odd, {"name": TWO_ROWS, "results": points})
+    write_json(plain, {"name": "a", "results": points})
+    rd = ["--rd", tmp_path / "rd.csv"]
+    (tmp_path / "rd.csv").write_text(",".join(RD_COLUMNS) + "\nt,jpeg,50" + ",1" * 14 + "\n")
+    for words, message in (
+        (("collect_curves", plain, "--source", NOT_UTF8_FOLDER), "the source nu\\udcff has a name"),
+        (("collect_curves", odd, "--source", "b"), "the curve two\\rrows (b) has a name"),
+        (("compare_published", *rd, "--published", odd), "the curve two\\rrows has a name"),
+    ):
+        done = run_script(*words, "--out", out)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert f"{message} that tables cannot hold" in done.stderr
+        assert not out.exists()
 
 
 def test_odd_names_are_evaluated(tmp_path):

@@ -1,7 +1,6 @@
 """Decode any image to 8-bit sRGB, by one set of rules."""
 
 import contextlib
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
@@ -17,7 +16,7 @@ from balle2017.data.limits import as_bad_image, open_limited
 from balle2017.data.reasons import BadImageError, Reason, Refusal, refuse
 from balle2017.data.store import centre_crop
 from balle2017.errors import InputError, WorkError
-from balle2017.files import files_below, printable
+from balle2017.files import check_name, files_below
 
 #: Largest picture that is decoded by default, in pixels (8192 x 8192).
 MAX_PIXELS = 8192 * 8192
@@ -158,13 +157,7 @@ def list_test_images(folder: Path, without: Iterable[Path] = ()) -> list[Path]:
     paths = list_images(folder)
     by_stem: dict[str, Path] = {}
     for path in paths:
-        if any(
-            unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in path.name
-        ):
-            raise InputError(
-                f"{printable(str(path))} has a name that tables cannot hold (control characters, "
-                "or not UTF-8); rename it"
-            )
+        check_name(path.name, str(path), "rename it")
         other = by_stem.setdefault(path.stem, path)
         if other is not path:
             raise InputError(f"{other} and {path.name} differ only in the suffix; rename one")
