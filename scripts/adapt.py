@@ -24,10 +24,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         action="store_true",
         help="replace an adaptation; files that were made with it can no longer be decoded",
     )
-    parser.add_argument("--seed", type=int, default=1, help="seed for choosing the images")
+    parser.add_argument("--seed", type=cli.seed, default=1, help="seed for choosing the images")
     parser.add_argument(
         "--threads",
-        type=cli.positive,
+        type=cli.threads,
         default=2,
         metavar="N",
         help="threads per TensorFlow operation",

@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="search for better latents than the rounded ones (16 to 23 times as long)",
     )
     parser.add_argument(
-        "--threads", type=cli.positive, default=2, metavar="N", help="tiles coded at the same time"
+        "--threads", type=cli.threads, default=2, metavar="N", help="tiles coded at the same time"
     )
     args = parser.parse_args(argv)
     testset = cli.testset_name(args)

@@ -37,7 +37,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="skip these folders below the sources; OUT and DOWNLOAD_DIR are always skipped",
     )
     parser.add_argument(
-        "--threads", type=cli.positive, default=os.cpu_count(), metavar="N", help="decoding threads"
+        "--threads", type=cli.threads, default=os.cpu_count(), metavar="N", help="decoding threads"
     )
     options.add_arguments(parser, ExtractSettings, "selection")
     return parser.parse_args(argv)

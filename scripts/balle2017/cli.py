@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from balle2017.errors import DamagedFileError, InputError, Interrupted, WorkError
 from balle2017.files import check_name, printable
+from balle2017.options import MAX_THREADS
 
 # Scripts import this module before all others, and nothing else does: a Python outside of
 # the environment gets a sentence here, before another import fails.
@@ -70,11 +71,20 @@ def testset_name(args: argparse.Namespace) -> str:
     return check_name(name, f"the test set {name}", "give another with --testset")
 
 
-def positive(text: str) -> int:
-    """Convert an argument to an integer of at least 1."""
+def threads(text: str) -> int:
+    """Convert an argument to a number of threads."""
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    if not 1 <= number <= MAX_THREADS:
+        problem = "less than 1" if number < 1 else f"more than {MAX_THREADS}"
+        raise argparse.ArgumentTypeError(f"{number} is {problem}")
+    return number
+
+
+def seed(text: str) -> int:
+    """Convert an argument to a seed, an integer of at least 0."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is less than 0")
     return number
 
 

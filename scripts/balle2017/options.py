@@ -15,6 +15,9 @@ from balle2017.errors import InputError
 
 Settings = TypeVar("Settings")
 
+#: Most threads that can be asked for: a slip of the keyboard may take all memory.
+MAX_THREADS = 1024
+
 
 def option(default: Any, text: str, **extra: Any) -> Any:
     """Return a field of a dataclass of settings.

@@ -118,6 +118,18 @@ BAD_INPUT = {
     "no folder": ("train", "--data_dir", "{tmp}/none", 2, "does not exist"),
     "patch of 40": ("train", "--data_dir", "{pics}", "--patch_size", "40", 2, "multiple of 16"),
     "no threads": ("extract", "{pics}", "--out", "{tmp}/o", "--threads", "0", 2, "less than 1"),
+    "no end of threads": (
+        *("compress", "{pics}", "--model", "{tmp}", "--out", "{tmp}/o", "--threads", "99999999999"),
+        *(2, "argument --threads: 99999999999 is more than 1024"),
+    ),
+    "no end of training threads": (
+        *("train", "--data_dir", "{pics}", "--save_dir", "{tmp}/o", "--threads", "1025"),
+        *(2, "threads is 1025; it must be at most 1024"),
+    ),
+    "negative seed": (
+        *("adapt", "--model", "{tmp}", "--images", "{pics}", "--seed", "-1"),
+        *(2, "argument --seed: -1 is less than 0"),
+    ),
     "seed of 2**32": ("train", "--data_dir", "{pics}", "--seed", "4294967296", 2, "at most"),
     "model without lambda": (
         *("train", "--data_dir", "{pics}", "--patch_size", "16", "--save_dir", "{tmp}/o"),

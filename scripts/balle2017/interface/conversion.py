@@ -21,7 +21,7 @@ _STREAM, _PICTURE = ".b17", ".png"
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--threads", type=cli.positive, default=2, metavar="N", help="tiles at the same time"
+        "--threads", type=cli.threads, default=2, metavar="N", help="tiles at the same time"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from balle2017.model.check import MAX_CHANNELS
-from balle2017.options import check, option
+from balle2017.options import MAX_THREADS, check, option
 
 PRECISION_POLICIES = ("float32", "mixed_float16", "mixed_bfloat16", "auto")
 DEVICES = ("auto", "cpu", "gpu")
@@ -157,7 +157,9 @@ class TrainingSettings:
         choices=PRECISION_POLICIES,
     )
     seed: int = option(1, "seed of weights, patches and quantization noise", min=0, max=2**32 - 1)
-    threads: int = option(2, "TensorFlow threads; the result depends on their number", min=1)
+    threads: int = option(
+        2, "TensorFlow threads; the result depends on their number", min=1, max=MAX_THREADS
+    )
     device: str = option(
         "auto",
         "auto: a GPU where there is one; gpu: a GPU, or fail; cpu: never a GPU",
