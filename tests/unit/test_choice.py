@@ -120,11 +120,20 @@ def test_nothing_is_decoded_that_is_not_compared():
         ({"bpp": math.inf}, "bpp is inf"),
         ({"max_bytes": -5}, "max_bytes is -5"),
         ({"bpp": "x"}, "bpp is 'x'; it must be a finite number"),
+        ({"psnr": True}, "psnr is True; it must be a finite number"),
+        ({"psnr": np.True_}, "psnr is True; it must be a finite number"),
+        ({"bpp": 1 + 0j}, "it must be a finite number"),
+        ({"bpp": np.complex64(1)}, "it must be a finite number"),
     ],
 )
 def test_a_goal_is_one_number_above_nothing(goal, message):
     with pytest.raises(InputError, match=message):
         Goal(**goal)
+
+
+@pytest.mark.parametrize("kind", [int, float, np.int8, np.uint64, np.float16, np.float64])
+def test_a_goal_may_be_any_real_number(kind):
+    assert Goal(psnr=kind(30)).psnr == 30
 
 
 def test_the_psnr_is_that_of_the_tables():

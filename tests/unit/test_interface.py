@@ -219,6 +219,23 @@ def test_the_program_compresses_tells_and_decompresses(models, tmp_path):
     np.testing.assert_array_equal(read_image(back), expected)
 
 
+@pytest.mark.parametrize("refine", ["no", "", 0, 1, None])
+def test_what_is_neither_true_nor_false_does_not_refine(models, refine):
+    family, pixels = balle2017.Family(models), make_picture(1)
+    message = f"refine is {refine!r}; it must be True or False"
+    with pytest.raises(ValueError, match=message):
+        family.codec(0.01).compress(pixels, refine=refine)
+    with pytest.raises(ValueError, match=message):
+        family.compress(pixels, psnr=5, refine=refine)
+
+
+def test_a_truth_of_numpy_refines(models):
+    codec, pixels = balle2017.Family(models).codec(0.01), make_picture(1)
+    for refine in (False, True):
+        expected = codec.compress(pixels, refine=refine)
+        assert codec.compress(pixels, refine=np.bool_(refine)) == expected
+
+
 def test_the_program_meets_goals_in_a_folder(models, picture_folder, tmp_path):
     Image.fromarray(make_picture(9, 200, 300)).save(picture_folder / "large.png")
     family = balle2017.Family(models)

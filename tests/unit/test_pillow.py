@@ -168,6 +168,11 @@ def test_other_modes_are_refused_as_pillow_refuses_them(mode, tmp_path):
         ({"bpp": 1, "psnr": 30}, ValueError, "not 2 of them"),
         ({"bpp": 1, "lambda_rd": 0.013}, ValueError, "not both"),
         ({"model": "none"}, ValueError, "none does not exist"),
+        ({"model": 5}, ValueError, "model is 5; it must be the path of a folder"),
+        ({"model": 0}, ValueError, "model is 0; it must be the path of a folder"),
+        ({"psnr": True}, ValueError, "psnr is True; it must be a finite number"),
+        ({"lambda_rd": True}, ValueError, "lambda is True; it must be a number"),
+        ({"refine": "no"}, ValueError, "refine is 'no'; it must be True or False"),
         ({"psnr": 90}, OSError, "cannot write B17: no model reaches 90 dB"),
     ],
 )

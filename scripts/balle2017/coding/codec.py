@@ -198,7 +198,11 @@ class Codec:
 
         Raises:
             BadImageError, WorkError: see `latents`.
+            ValueError: the same, or `refine` is neither True nor False.
         """
+        if not isinstance(refine, bool | np.bool_):
+            # A string such as "no" would pass for True.
+            raise ValueError(f"refine is {refine!r}; it must be True or False")
         latents = self._integers(pixels, refine)
         height, width, _ = pixels.shape
         rows, columns, channels = latents.shape

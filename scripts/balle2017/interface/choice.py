@@ -21,6 +21,11 @@ class UnreachableError(InputError):
     """No model meets a goal for an image. The message gives the range that they reach."""
 
 
+def is_real(value: object) -> bool:
+    """Tell a real number, which True and False are not meant to be, from all else."""
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True)
 class Goal:
     """What a compressed image has to be. One of these is given.
@@ -45,8 +50,7 @@ class Goal:
         if len(given) != 1:
             raise InputError(f"give one of bpp, psnr and max_bytes, not {len(given)} of them")
         ((name, value),) = given.items()
-        number = isinstance(value, int | float | np.number)
-        if not (number and math.isfinite(value) and value > 0):
+        if not (is_real(value) and math.isfinite(value) and value > 0):
             raise InputError(f"{name} is {value!r}; it must be a finite number above 0")
 
 
@@ -99,8 +103,9 @@ def choose(
         psnr = measure_psnr(pixels, codec.decompress(data))
         return Choice(data, codec.model.config["lambda_rd"], 8 * len(data) / area, psnr)
 
-    # The refined file of a model may be larger than the other one. (This checks the pixels.)
-    ways = (False, True) if refine else (False,)
+    # The refined file of a model may be larger than the other one. (This checks the pixels,
+    # and `refine`, whatever it is.)
+    ways = (False, refine) if refine else (refine,)
     files = [(codec.compress(pixels, refine=way), codec) for codec in codecs for way in ways]
     area = pixels[:, :, 0].size
     files.sort(key=lambda file: len(file[0]))

@@ -13,7 +13,7 @@ import numpy as np
 
 from balle2017.coding.bitstream import Bitstream
 from balle2017.errors import DamagedFileError, InputError
-from balle2017.interface.choice import Choice, Goal, choose
+from balle2017.interface.choice import Choice, Goal, choose, is_real
 from balle2017.model.find import PRETRAINED, find_models, read_config
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Family:
         Raises:
             InputError: there is none, or more than one, or it is no number.
         """
-        if not isinstance(lambda_rd, int | float | np.number):
+        if not is_real(lambda_rd):
             raise InputError(f"lambda is {lambda_rd!r}; it must be a number")
         found = [
             path
@@ -146,7 +146,7 @@ class Family:
         Raises:
             UnreachableError: no model meets it. The message gives the range that they reach.
             InputError: no goal or several, a goal out of its range, or a damaged model.
-            BadImageError, WorkError: see `Codec.latents`.
+            BadImageError, ValueError, WorkError: see `Codec.encode`.
         """
         goal = Goal(bpp, psnr, max_bytes)
         return choose([self._codec_in(path) for path in self.configs], pixels, goal, refine)

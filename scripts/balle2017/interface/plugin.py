@@ -108,7 +108,10 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
 
 
 def _encode(pixels: np.ndarray, options: dict) -> bytes:
-    folder = Path(options.get("model") or PRETRAINED).resolve()
+    model = options.get("model")
+    if not isinstance(model, str | os.PathLike | None):
+        raise InputError(f"model is {model!r}; it must be the path of a folder")
+    folder = Path(model or PRETRAINED).resolve()
     family = _family(folder)
     lambda_rd, refine = options.get("lambda_rd"), options.get("refine", False)
     goals = {name: options[name] for name in _GOALS if options.get(name) is not None}
