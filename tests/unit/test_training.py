@@ -182,6 +182,7 @@ def test_an_epoch_that_was_passed_is_not_exported_without_a_word(reference, tmp_
     done = run_script("train", *arguments, "--export_epochs", 1, 3, 99)
     assert done.returncode == 0, done.stderr
     assert "warning: no model of epoch 1, 3 is exported (export_epochs), because" in done.stdout
+    assert "warning: export_epochs names epoch 99, and training has 8\n" in done.stdout
     assert not (tmp_path / "out" / "snapshots").exists()
 
 

@@ -297,6 +297,11 @@ class _Run:
                 f"warning: no model of epoch {', '.join(passed)} is exported (export_epochs), "
                 "because training has passed it already; --no-resume trains again"
             )
+        if beyond := [e for e in self.options.export_epochs if e > settings.epochs]:
+            self.monitor.line(
+                f"warning: export_epochs names epoch {', '.join(map(str, beyond))}, and training "
+                f"has {settings.epochs}"
+            )
         if settings.warmup_steps >= settings.total_steps:
             self.monitor.line(
                 f"warning: the learning rate rises over {settings.warmup_steps} steps "
