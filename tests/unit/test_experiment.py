@@ -7,6 +7,7 @@ import yaml
 from balle2017.data.extraction import ExtractSettings
 from balle2017.data.store import DEFAULT_VAL_SPLIT
 from balle2017.errors import InputError
+from balle2017.names import EXTERNAL_PATTERN
 from balle2017.pipeline.experiment import (
     check_config,
     convert_strings,
@@ -91,6 +92,10 @@ def test_the_configs_that_ship_are_valid(name):
         ({"test_images": "a/{x}/b"}, r"test_images is a/\{x\}/b; Snakemake reads braces as wildc"),
         ({"train_archive": ["a.tar", "b}.tar"]}, r"train_archive is b\}.tar; Snakemake reads"),
         ({"training__init_from": "{m}"}, r"training.init_from is \{m\}; Snakemake reads braces"),
+        ({"experiment": "abc\n"}, r'experiment is "abc\\n"; it must be a name'),
+        ({"train_archive_sha256": "0" * 64 + "\n"}, "it must be 64 hex digits"),
+        ({"evaluation__external": {"mine\n": {}}}, "a map whose names have small letters"),
+        ({"plot": {"width": "two\n"}}, "plot.width is .*; it must be one, two, or a number"),
         ({"experiment": "a/b"}, "experiment is .*letters, digits"),
         ({"experiment": "a" * 101}, "experiment is .*up to 100 letters, digits"),
         ({"train_archive": 3}, "train_archive is 3; it must be a path, a list of paths"),
@@ -175,6 +180,18 @@ def test_schema_and_extraction_settings_agree():
         bounds = slices[name].get("items", slices[name])
         for key, bound in BOUNDS.items():
             assert bounds.get(key) == item.metadata.get(bound), name
+
+
+def test_schema_and_command_line_agree_on_names_of_external_codecs():
+    external = SCHEMA["properties"]["evaluation"]["properties"]["external"]
+    assert external["propertyNames"]["pattern"] == rf"^{EXTERNAL_PATTERN}(?!\n)$"
+
+
+def test_no_pattern_allows_a_last_line_break():
+    text = (ROOT / "workflow/schemas/config.schema.yaml").read_text()
+    found = [line for line in text.splitlines() if "pattern: " in line and "*sha256" not in line]
+    assert len(found) == 5
+    assert all(r'(?!\\n)$"' in line for line in found)
 
 
 def test_schema_and_codecs_agree():
