@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from balle2017 import cli
 from balle2017.errors import InputError
-from balle2017.names import EXTERNAL_PATTERN, quality_text
+from balle2017.names import quality_text
 from balle2017.results.evaluation import CodecPoint, encoder_at, point_text, run_evaluation
 from balle2017.results.external import (
     DECODED_SUFFIXES,
@@ -68,10 +68,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         time_limit_s=args.time_limit_s,
     )
     codec.check(args.quality)
-    if not re.fullmatch(EXTERNAL_PATTERN, codec.name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", codec.name):
+        # Files are named after it.
         raise InputError(
-            f"--codec is {codec.name}; as in the config, it must have small letters, digits and "
-            "underscores, and begin with a letter"
+            f"--codec is {codec.name}; it must have letters, digits, dots, dashes and underscores, "
+            "and begin with a letter or a digit"
         )
     codec.check_programs()
     encoder = codec.describe()

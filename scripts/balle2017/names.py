@@ -28,9 +28,6 @@ MODEL_CODECS = {
 LAMBDA_PATTERN, WHOLE_PATTERN = r"\d+\.\d{4}\d*", r"\d+"
 MODEL_PATTERN = f"{LAMBDA_PATTERN}-f{WHOLE_PATTERN}-s{WHOLE_PATTERN}"
 
-#: What the name of an external codec looks like; the workflow makes a folder of it.
-EXTERNAL_PATTERN = "[a-z][a-z0-9_]*"
-
 #: In a map from lambda to value, the key for all lambdas without an entry of their own.
 DEFAULT = "default"
 

@@ -7,7 +7,6 @@ import yaml
 from balle2017.data.extraction import ExtractSettings
 from balle2017.data.store import DEFAULT_VAL_SPLIT
 from balle2017.errors import InputError
-from balle2017.names import EXTERNAL_PATTERN
 from balle2017.pipeline.experiment import (
     check_config,
     convert_strings,
@@ -180,11 +179,6 @@ def test_schema_and_extraction_settings_agree():
         bounds = slices[name].get("items", slices[name])
         for key, bound in BOUNDS.items():
             assert bounds.get(key) == item.metadata.get(bound), name
-
-
-def test_schema_and_command_line_agree_on_names_of_external_codecs():
-    external = SCHEMA["properties"]["evaluation"]["properties"]["external"]
-    assert external["propertyNames"]["pattern"] == rf"^{EXTERNAL_PATTERN}(?!\n)$"
 
 
 def test_no_pattern_allows_a_last_line_break():

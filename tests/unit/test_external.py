@@ -250,9 +250,9 @@ def test_a_codec_that_does_not_work_is_an_error(codec, picture_folder, tmp_path,
         (("--codec", "balle2017"), "balle2017 is a name of trained models; choose another"),
         (("--codec", "balle2017_adaptive-f8-s1"), "is a name of trained models; choose another"),
         (("--codec", "balle2017_refined"), "is a name of trained models; choose another"),
-        (("--codec", ".."), "--codec is ..; as in the config, it must have small letters, digits"),
-        (("--codec", "a/b"), "--codec is a/b; as in the config, it must have small letters"),
-        (("--codec", "a\r"), r"--codec is a\r; as in the config, it must have small letters"),
+        (("--codec", ".."), "--codec is ..; it must have letters, digits, dots, dashes"),
+        (("--codec", "a/b"), "--codec is a/b; it must have letters, digits, dots, dashes"),
+        (("--codec", "a\r"), r"--codec is a\r; it must have letters, digits"),
     ],
 )
 def test_flags_that_cannot_be_meant_are_refused(codec, picture_folder, tmp_path, flags, message):
