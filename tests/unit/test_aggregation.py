@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -248,6 +250,113 @@ def test_a_rate_that_can_not_be_is_named(tmp_path, rate):
         read_rd(tmp_path / "rd.csv")
 
 
+#: Values by which a person may spoil a cell, and what must be said.
+NO_MEASUREMENTS = [
+    *(("rd", column, value, f"jpeg has the {column} {value}; it must be")
+      for column in ("psnr_rgb", "ms_ssim_rgb", "ms_ssim_rgb_db", "psnr_y", "encode_s")
+      for value in ("inf", "-inf", "1e+308")),
+    ("rd", "point", "inf", "jpeg has the point inf; it must be a finite number"),
+    ("rd", "psnr_rgb", "True", "psnr_rgb has values that are not numbers"),
+    ("rd", "n_images", "True", "n_images has a value that is no whole number"),
+    ("rd", "seed", "99999999999999999999", "seed has a value that is no whole number"),
+    ("rd", "seed", "18446744073709551615", "seed has a value that is no whole number"),
+    ("rd", "filters", "-1", "filters has a value that is no whole number"),
+    ("per_image", "bytes", "99999999999999999999", "bytes has a value that is no whole number"),
+    *(("per_image", "bpp", value, f"a of jpeg has the bpp {value}; it must be more than 0")
+      for value in ("0", "-1", "inf")),
+    ("per_image", "bpp", "True", "bpp has values that are not numbers"),
+    ("per_image", "ms_ssim_rgb", "inf", "a of jpeg has the ms_ssim_rgb inf; it must be from 0"),
+    ("per_image", "psnr_rgb", "-inf", "a of jpeg has the psnr_rgb -inf; it must be from 0"),
+    ("bd", "bd_rate_percent", "inf", "a of x has the bd_rate_percent inf; it must be"),
+]  # fmt: skip
+READ = {"rd": read_rd, "per_image": read_images, "bd": lambda path: read_bd(path, per_image=True)}
+
+
+def edited(path, kind, column=None, value=None, times=1):
+    """A table of one row, with another value in a column, and the row several times."""
+    rd = frame(curve("jpeg", [1]))
+    table = {
+        "rd": rd,
+        "per_image": rd.assign(image="a", bytes=9),
+        "bd": pd.DataFrame([{"testset": "t", "codec": "x", "anchor": "jpeg", "metric": "psnr_rgb"}])
+        .reindex(columns=BD_COLUMNS)
+        .assign(image="a"),
+    }[kind]
+    table = table if column is None else table.assign(**{column: value})
+    pd.concat([table] * times).to_csv(path, index=False)
+
+
+@pytest.mark.parametrize(("kind", "column", "value", "message"), NO_MEASUREMENTS)
+def test_what_cannot_be_measured_is_named(tmp_path, kind, column, value, message):
+    path = tmp_path / "x.csv"
+    edited(path, kind, column, value)
+    with pytest.raises(InputError, match=f"{path}.*{message}".replace("+", r"\+")) as error:
+        READ[kind](path)
+    assert "\n" not in str(error.value)
+    # An empty cell is infinite, or was not measured.
+    if column not in ("point", "bytes"):
+        edited(path, kind, column, "")
+        READ[kind](path)
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_a_row_that_is_there_twice_is_named(tmp_path, kind):
+    path = tmp_path / "x.csv"
+    edited(path, kind)
+    assert len(READ[kind](path)) == 1
+    edited(path, kind, times=2)
+    with pytest.raises(InputError, match=r"x\.csv has two rows for testset t, codec "):
+        READ[kind](path)
+
+
+def test_deltas_of_one_curve_are_told_apart(tmp_path):
+    path = tmp_path / "x.csv"
+    edited(path, "bd", times=2)
+    with pytest.raises(InputError, match="codec x, anchor jpeg, metric psnr_rgb; remove one"):
+        read_bd(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *(("bpp", value) for value in (0, -1, float("nan"))),
+        *(("psnr_rgb", value) for value in (float("nan"), 1e299)),
+        *(("point", float("nan")), ("ms_ssim_rgb", 13), ("encode_s", float("nan"))),
+    ],
+)
+def test_a_mean_that_cannot_be_is_named(tmp_path, column, value):
+    (row,) = curve("jpeg", [1])
+    (tmp_path / "summary.json").write_text(json.dumps([row | {column: value}]))
+    with pytest.raises(InputError, match=rf"summary\.json is .*{column} has an invalid value"):
+        collect([tmp_path])
+    (tmp_path / "summary.json").write_text(json.dumps([row | {"psnr_rgb": None}]))
+    assert collect([tmp_path])["psnr_rgb"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bpp": 0}, r"a\.png has the bpp 0.*; it must be more than 0"),
+        ({"ms_ssim_rgb": float("inf")}, r"a\.png has the ms_ssim_rgb inf; it must be from 0"),
+        ({}, r"has two rows for point 1.*, image a\.png; remove one"),
+    ],
+)
+def test_an_edited_table_beside_a_summary_is_named(tmp_path, change, message):
+    summary, (row,) = images_of("jpeg", [1], {"a.png": 0.0})
+    write_images(tmp_path, summary, [row | change] * (1 if change else 2))
+    with pytest.raises(InputError, match=rf"per_image\.csv.*{message}"):
+        collect_images([tmp_path])
+
+
+@pytest.mark.parametrize("losses", [("3", ""), ("3", "0"), ("3", "-1"), ("3", "inf"), ("inf", "3")])
+def test_a_validation_loss_that_is_no_unit_is_named(tmp_path, losses):
+    rows = "".join(f"{step},1,1,{loss},1,30\n" for step, loss in enumerate(losses))
+    path = tmp_path / "history.csv"
+    path.write_text(f"step,loss,bpp,val_loss,val_bpp,val_psnr\n{rows}")
+    with pytest.raises(InputError, match=r"history\.csv: row [12] has the val_loss .*more than 0"):
+        read_histories([path])
+
+
 def test_a_model_without_a_seed_is_named(tmp_path):
     table = frame(curve("balle2017", [1], **OURS)).assign(seed=None)
     table.to_csv(tmp_path / "rd.csv", index=False)
@@ -341,7 +450,8 @@ def test_no_two_of_many_lines_look_alike():
 def test_a_point_of_any_number_of_digits_keeps_its_images(tmp_path):
     # pandas reads this one with another last bit, unless told not to.
     point = 0.0010334003012077778
-    summary, rows = images_of("balle2017", [point], {"a.png": 0.0}, **OURS)
+    summary, rows = images_of("balle2017", [1], {"a.png": 0.0}, **OURS)
+    summary[0]["point"] = rows[0]["point"] = point
     write_images(tmp_path, summary, rows)
     images = collect_images([tmp_path])
     assert images["point"].tolist() == [point]

@@ -291,6 +291,9 @@ def test_a_curve_of_others_may_have_the_name_of_ours(published, tmp_path, name):
         ("x.csv", "codec,bpp,psnr_rgb\nnew,,30\n", "new has the bpp nan; it must be more than 0"),
         ("x.csv", "codec,bpp,psnr_rgb\nnew,1,much\n", "new has the psnr_rgb much; it must be"),
         ("x.csv", "codec,bpp,ms_ssim_rgb\nnew,1,13\n", "from 0 to 1, and not in dB"),
+        ("x.csv", "codec,bpp,psnr_rgb\nnew,1,1e308\n", "has the psnr_rgb 1e+308; it must be from"),
+        ("x.csv", "codec,bpp,psnr_rgb\nnew,True,30\n", "bpp has values that are not numbers"),
+        ("x.csv", "codec,bpp,psnr_rgb\nnew,1,True\n", "new has the psnr_rgb True; it must be"),
         ("x.csv", "codec,bpp,psnr_rgb,drawn\nnew,1,30,yes\n", "new has drawn yes; it must be 0"),
         ("x.csv", "codec,bpp,psnr_rgb\n ,1,30\n", "a curve without a name in the column codec"),
         (
@@ -303,6 +306,7 @@ def test_a_curve_of_others_may_have_the_name_of_ours(published, tmp_path, name):
         ("x.json", '{"results": {"bpp": [1]}}', "it lacks bpp, or psnr-rgb and ms-ssim-rgb"),
         ("x.json", '{"bpp": [1, 2], "psnr-rgb": [30]}', "holds no results as CompressAI writes"),
         ("x.json", '{"bpp": [1], "psnr-rgb": [Infinity]}', "x has the psnr_rgb inf; it must be"),
+        ("x.json", '{"bpp": [true], "psnr-rgb": [30]}', "x has the bpp True; it must be more than"),
     ],
 )
 def test_a_file_that_cannot_be_meant_is_one_sentence(tmp_path, name, content, message):
@@ -438,6 +442,16 @@ def test_one_test_set_is_compared(published, tmp_path):
     assert "choose a test set with --testset: kodak, other" in done.stderr
     assert run_script(*arguments, "--testset", "kodak").returncode == 0
     assert set(read_bd(tmp_path / "bd_rate_published.csv")["testset"]) == {"kodak"}
+
+
+def test_two_curves_of_one_file_name_are_named(published, tmp_path):
+    rd = points(published, "jpeg420", "jpeg").assign(encoder="an encoder")
+    both = [rd.assign(testset="set", codec="x-jpeg"), rd.assign(testset="set-x")]
+    write_frame(tmp_path / "rd.csv", pd.concat(both))
+    done = run_script("export_curves", "--rd", tmp_path / "rd.csv", "--out", tmp_path / "exported")
+    assert done.returncode == 2
+    assert "rd.csv: x-jpeg on set and jpeg on set-x would both be written to" in done.stderr
+    assert not (tmp_path / "exported").exists()
 
 
 def test_our_curves_have_the_form_of_compressai(exported, tmp_path):

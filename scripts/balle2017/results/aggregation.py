@@ -15,7 +15,9 @@ from balle2017.files import read_json
 from balle2017.results.metrics import METRICS
 from balle2017.results.tables import (
     IDENTITY,
+    LIMITS,
     TEXT,
+    check_numbers,
     count_text,
     curve_names,
     curves,
@@ -103,7 +105,7 @@ def _wrong_columns(row: dict[str, Any]) -> Iterator[str]:
         elif name in ("filters", "seed", "n_images"):
             if type(value) is not int or not 0 <= value < 2**53:
                 yield name
-        elif type(value) not in (int, float) or abs(value) > 1e300:
+        elif type(value) not in (int, float) or not LIMITS[name][0] <= value <= LIMITS[name][1]:
             yield name
 
 
@@ -164,16 +166,15 @@ def read_rd(path: Path) -> pd.DataFrame:
     """Read rd.csv; that of version 0.1.0 has no column `lacking`, and lacks no image.
 
     Raises:
-        InputError: it does not exist, is another table, or has no row.
+        InputError: it does not exist, is another table, has no row, a row twice, or a number that
+            cannot be measured.
     """
     columns = [column for column in RD_COLUMNS if column != "lacking"]
-    table = read_frame(path, columns, "table of results")
+    table = read_frame(path, columns, "table of results", IDENTITY)
     if table.empty:
         raise InputError(f"{path} has no point of a curve")
-    rates = pd.to_numeric(table["bpp"], errors="coerce")
-    if (wrong := table["bpp"].notna() & ~((rates > 0) & np.isfinite(rates))).any():
-        codec, rate = table.loc[wrong.idxmax(), ["codec", "bpp"]]
-        raise InputError(f"{path}: {codec} has the bpp {rate}; it must be more than 0")
+    # An empty measurement is infinite, or was not made.
+    check_numbers(path, table, ["point", *_MEASURES], filled=["point"])
     if (wrong := table["filters"].notna() & table["seed"].isna()).any():
         raise InputError(f"{path}: {table['codec'][wrong.idxmax()]} has filters, and no seed")
     return table.assign(lacking=lacking(table))
@@ -183,11 +184,15 @@ def read_bd(path: Path, per_image: bool = False) -> pd.DataFrame:
     """Read one of the tables of Bjøntegaard deltas; `per_image`: one with a row for each image.
 
     Raises:
-        InputError: it does not exist, or is another table.
+        InputError: it does not exist, is another table, has a row twice, or a number that cannot
+            be a delta.
     """
     columns = [*BD_COLUMNS, "image"] if per_image else BD_COLUMNS
     what = "table of Bjøntegaard deltas" + (" for each image" if per_image else "")
-    return read_frame(path, columns, what)
+    key = ["testset", "codec", "anchor", "metric", *(["image"] if per_image else [])]
+    table = read_frame(path, columns, what, key)
+    check_numbers(path, table, ["bd_rate_percent", "bd_quality_db", "overlap_low", "overlap_high"])
+    return table
 
 
 def bd_delta(curve: pd.DataFrame, anchor: pd.DataFrame, metric: str) -> dict[str, Any]:
@@ -305,7 +310,7 @@ def collect_images(folders: list[Path]) -> pd.DataFrame:
     parts = []
     for path in find_summaries(folders):
         table = path.with_name("per_image.csv")
-        rows = read_frame(table, _COLUMNS, "table of images")
+        rows = _read_images(table, ["point"])
         try:
             points = pd.DataFrame(_read_summary(path)).reindex(columns=IDENTITY)
             part = points.merge(rows, on="point", validate="one_to_many")
@@ -357,9 +362,19 @@ def read_images(path: Path) -> pd.DataFrame:
     """Read the per_image.csv of an experiment.
 
     Raises:
-        InputError: it does not exist, or is another table.
+        InputError: it does not exist, is another table, has a row twice, or a number that cannot be
+            measured.
     """
-    return read_frame(path, [*IDENTITY, *_COLUMNS], "table of images")
+    return _read_images(path, IDENTITY)
+
+
+def _read_images(path: Path, identity: list[str]) -> pd.DataFrame:
+    """Read a per_image.csv in which some columns name the point of a curve."""
+    table = read_frame(path, [*identity, *_COLUMNS], "table of images", [*identity, "image"])
+    # An image that was decoded without any error has an infinite PSNR.
+    finite = table.assign(psnr_rgb=table["psnr_rgb"].replace(np.inf, np.nan))
+    check_numbers(path, finite, ["point", "bpp", "psnr_rgb", "ms_ssim_rgb"], filled=["point"])
+    return table
 
 
 def bd_per_image(images: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from balle2017.decibel import ms_ssim_db
 from balle2017.errors import InputError
 from balle2017.files import read_json
 from balle2017.results.aggregation import BD_COLUMNS, BD_METRICS, bd_delta, bd_text
-from balle2017.results.tables import curves, is_model, lacking, read_frame
+from balle2017.results.tables import check_numbers, curves, is_model, lacking, read_frame
 
 #: The published curve of the same codec. The plain codecs have its settings too.
 COUNTERPARTS = {
@@ -77,16 +77,9 @@ def read_published(path: Path, source: str = "") -> pd.DataFrame:
     if table.empty:
         raise InputError(f"{path} holds no point of a curve")
     table = table.reindex(columns=["codec", "label", "source", "drawn", "bpp", *_QUALITIES])
+    check_numbers(path, table, ["bpp", *_QUALITIES], filled=["bpp"])
     for column in ("bpp", *_QUALITIES):
-        numbers = pd.to_numeric(table[column], errors="coerce")
-        wrong = numbers.isna() & table[column].notna() | np.isinf(numbers)
-        wrong |= numbers.isna() if column == "bpp" else False
-        wrong |= (numbers <= 0) | (numbers > 1) if column == "ms_ssim_rgb" else numbers <= 0
-        if wrong.any():
-            allowed = "from 0 to 1, and not in dB" if column == "ms_ssim_rgb" else "more than 0"
-            codec, value = table.loc[wrong.idxmax(), ["codec", column]]
-            raise InputError(f"{path}: {codec} has the {column} {value}; it must be {allowed}")
-        table[column] = numbers.astype(float)
+        table[column] = pd.to_numeric(table[column]).astype(float)
     names, drawn = table["codec"], pd.to_numeric(table["drawn"], errors="coerce")
     if (wrong := drawn.isna() & table["drawn"].notna()).any():
         raise InputError(
@@ -191,9 +184,10 @@ def read_calibration(path: Path) -> pd.DataFrame:
     """Read calibration.csv.
 
     Raises:
-        InputError: it does not exist, or is another table.
+        InputError: it does not exist, is another table, or has a row twice.
     """
-    return read_frame(path, CALIBRATION_COLUMNS, "table of calibrations")
+    key = ["testset", "codec", "published", "metric"]
+    return read_frame(path, CALIBRATION_COLUMNS, "table of calibrations", key)
 
 
 def calibrate(rd: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -33,9 +33,62 @@ TEXT = (
     "source",
 )
 
+_LEAST = 1e-100
+_LARGEST = 1e100
+_DECIBELS = (-1e-6, 1000, "from 0 to 1000 dB")
+_RATE = (0, 1e9, "from 0 to 1e9")
+_SECONDS = (0, 1e9, "from 0 to 1e9 seconds")
+_DIFFERENCE = (-1000, 1000, "from -1000 to 1000 dB")
+#: What can be measured, by column: lowest, highest, and both in words. Rounding may exceed an end.
+LIMITS: dict[str, tuple[float, float, str]] = {
+    "point": (-_LARGEST, _LARGEST, "a finite number"),
+    "bpp": (_LEAST, 1e9, "more than 0 and at most 1e9"),
+    "bpp_payload": _RATE,
+    "bpp_estimated": _RATE,
+    "psnr_rgb": _DECIBELS,
+    "psnr_y": _DECIBELS,
+    "ms_ssim_rgb": (0, 1 + 1e-6, "from 0 to 1, and not in dB"),
+    "ms_ssim_rgb_db": _DECIBELS,
+    "encode_s": _SECONDS,
+    "decode_s": _SECONDS,
+    "val_loss": (_LEAST, _LARGEST, "more than 0, and finite"),
+    "bd_rate_percent": (-100, _LARGEST, "a finite number from -100"),
+    "bd_quality_db": _DIFFERENCE,
+    "overlap_low": _DIFFERENCE,
+    "overlap_high": _DIFFERENCE,
+}
+
+
+def check_numbers(
+    path: Path, table: pd.DataFrame, columns: Iterable[str], filled: Sequence[str] = ()
+) -> None:
+    """Check that what some columns of a table hold, where they are not empty, is in `LIMITS`.
+
+    Args:
+        path: the file that the table is from.
+        table: with these columns.
+        columns: to check.
+        filled: those that may not be empty.
+
+    Raises:
+        InputError: a value cannot be measured. The message names its codec, image or line.
+    """
+    for column in columns:
+        low, high, allowed = LIMITS[column]
+        # As text True is no number.
+        numbers = pd.to_numeric(table[column].astype(str), errors="coerce")
+        wrong = ~numbers.between(low, high) & (table[column].notna() | (column in filled))
+        if wrong.any():
+            row = table.loc[wrong.idxmax()]
+            names = [str(row[name]) for name in ("codec", "image") if name in table]
+            where = " of ".join(reversed(names)) or f"row {wrong.idxmax() + 1}"
+            raise InputError(
+                f"{path}: {where} has the {column} {row[column]}; it must be {allowed}"
+            )
+
 
 def read_frame(
-    path: Path, columns: Iterable[str], what: str, comments: bool = False
+    path: Path, columns: Iterable[str], what: str, key: Sequence[str] = (), comments: bool = False
 ) -> pd.DataFrame:
     """Read a CSV file with at least some columns.
 
@@ -45,11 +98,12 @@ def read_frame(
         path: the file.
         columns: that it must have.
         what: the kind of table, in words, for the message.
+        key: columns that tell its rows apart.
         comments: pass over lines that begin with #.
 
     Raises:
         InputError: it does not exist, is another table, or has a row that is longer than its
-            header.
+            header, or two rows of one key.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -63,7 +117,14 @@ def read_frame(
         if not isinstance(frame.index, pd.RangeIndex):
             # pandas would take the first columns for names of rows. It refuses later longer rows.
             raise ValueError("its first row has more cells than its header")
-        frame = frame.astype({column: "Int64" for column in _WHOLE if column in frame})
+        # pandas counts True as 1.
+        frame = frame.astype(dict.fromkeys(frame.select_dtypes(bool), str))
+        for column in frame.columns.intersection(_WHOLE):
+            numbers = pd.to_numeric(frame[column], errors="coerce")
+            whole = (numbers % 1 == 0) & numbers.between(0, 2**53)
+            if not (whole | frame[column].isna()).all():
+                raise ValueError(f"{column} has a value that is no whole number from 0 to 2^53")
+            frame[column] = frame[column].astype("Int64")
     except FileNotFoundError:
         raise InputError(f"table {path} does not exist") from None
     except (OSError, TypeError, ValueError) as error:
@@ -74,6 +135,10 @@ def read_frame(
     for column in columns:
         if len(frame) and column not in TEXT and not pd.api.types.is_numeric_dtype(frame[column]):
             raise InputError(f"{path} is not a {what}: {column} has values that are not numbers")
+    if key and (twice := frame.duplicated(list(key))).any():
+        row = frame.loc[twice.idxmax(), list(key)]
+        name = ", ".join(f"{column} {value}" for column, value in row.items() if pd.notna(value))
+        raise InputError(f"{path} has two rows for {name}; remove one of them")
     return frame
 
 

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from balle2017.errors import InputError
 from balle2017.results.style import add_legend, drawing, line_style, save_figure
-from balle2017.results.tables import read_frame
+from balle2017.results.tables import check_numbers, read_frame
 
 _COLUMNS = ["step", "loss", "bpp", "val_loss", "val_bpp", "val_psnr"]
 _PANELS = {
@@ -24,7 +24,8 @@ def read_histories(paths: list[Path]) -> dict[str, pd.DataFrame]:
     Where two folders have one name, the folders that they lie in are added, as far as needed.
 
     Raises:
-        InputError: a file is not a history of a training.
+        InputError: a file is not a history of a training, or its validation loss is no number
+            above 0.
     """
     places = [path.resolve().parent.parts[1:] for path in paths]
     length = 1
@@ -35,6 +36,9 @@ def read_histories(paths: list[Path]) -> dict[str, pd.DataFrame]:
         history = read_frame(path, _COLUMNS, "history of a training")
         if history.empty:
             raise InputError(f"{path} has no epoch")
+        check_numbers(path, history, ["val_loss"])
+        # The unit of all losses of the model.
+        check_numbers(path, history.tail(1), ["val_loss"], filled=["val_loss"])
         histories["/".join(place[-length:])] = history
     return histories
 
