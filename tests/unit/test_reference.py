@@ -106,6 +106,7 @@ def compare(rows, codec):
     assert len(rows) == len(IMAGES)
     for row in rows:
         expected = published.loc[row["image"]]
+        assert row["pixel_hash"] == expected["pixel_hash"]
         assert float(row["bpp"]) == pytest.approx(expected["bpp"], rel=1e-3)
         assert float(row["psnr_rgb"]) == pytest.approx(expected["psnr_rgb"], abs=0.01)
         if same_cpu:
