@@ -100,7 +100,7 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
     """Run `main(argv)` and turn the errors a person can act on into one line.
 
     Exit status: 0 done, 1 the work or some items failed, 2 bad input and
-    nothing was started, 3 interrupted after a checkpoint, 130 Ctrl-C.
+    no result was written, 3 interrupted after a checkpoint, 130 Ctrl-C.
     """
     prog = Path(sys.argv[0]).name
     if isinstance(sys.stdout, io.TextIOWrapper):
