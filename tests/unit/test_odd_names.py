@@ -250,7 +250,7 @@ def test_names_that_look_like_values_stay_names(tmp_path):
         done = run_script(*step)
         assert (done.returncode, done.stderr) == (0, ""), step[0]
     assert read_images(table)["image"].tolist() == names * 6
-    rates = read_bd(bd)
+    rates = read_bd(bd, per_image=True)
     rates = rates[rates["metric"] == "psnr_rgb"]
     assert rates["image"].tolist() == images_table(rates).iloc[:, 0].tolist() == names
     assert rates["bd_rate_percent"].notna().all()

@@ -15,7 +15,6 @@ from balle2017.files import read_json
 from balle2017.results.metrics import METRICS
 from balle2017.results.tables import (
     IDENTITY,
-    LIMITS,
     TEXT,
     check_numbers,
     count_text,
@@ -24,6 +23,7 @@ from balle2017.results.tables import (
     is_model,
     lacking,
     lacking_texts,
+    limits,
     read_frame,
 )
 
@@ -105,8 +105,10 @@ def _wrong_columns(row: dict[str, Any]) -> Iterator[str]:
         elif name in ("filters", "seed", "n_images"):
             if type(value) is not int or not 0 <= value < 2**53:
                 yield name
-        elif type(value) not in (int, float) or not LIMITS[name][0] <= value <= LIMITS[name][1]:
-            yield name
+        else:
+            low, high, _ = limits(name)
+            if type(value) not in (int, float) or not low <= value <= high:
+                yield name
 
 
 def _read_summary(path: Path) -> list[dict[str, Any]]:

@@ -39,9 +39,8 @@ _DECIBELS = (-1e-6, 1000, "from 0 to 1000 dB")
 _RATE = (0, 1e9, "from 0 to 1e9")
 _SECONDS = (0, 1e9, "from 0 to 1e9 seconds")
 _DIFFERENCE = (-1000, 1000, "from -1000 to 1000 dB")
-#: What can be measured, by column: lowest, highest, and both in words. Rounding may exceed an end.
-LIMITS: dict[str, tuple[float, float, str]] = {
-    "point": (-_LARGEST, _LARGEST, "a finite number"),
+# What can be measured, by column: lowest, highest, and both in words. Rounding may exceed an end.
+_LIMITS: dict[str, tuple[float, float, str]] = {
     "bpp": (_LEAST, 1e9, "more than 0 and at most 1e9"),
     "bpp_payload": _RATE,
     "bpp_estimated": _RATE,
@@ -59,10 +58,15 @@ LIMITS: dict[str, tuple[float, float, str]] = {
 }
 
 
+def limits(column: str) -> tuple[float, float, str]:
+    """Return the lowest and the highest number that a column can have, and both in words."""
+    return _LIMITS.get(column, (-_LARGEST, _LARGEST, "a finite number"))
+
+
 def check_numbers(
     path: Path, table: pd.DataFrame, columns: Iterable[str], filled: Sequence[str] = ()
 ) -> None:
-    """Check that what some columns of a table hold, where they are not empty, is in `LIMITS`.
+    """Check that what some columns of a table hold, where they are not empty, is in its `limits`.
 
     Args:
         path: the file that the table is from.
@@ -74,7 +78,7 @@ def check_numbers(
         InputError: a value cannot be measured. The message names its codec, image or line.
     """
     for column in columns:
-        low, high, allowed = LIMITS[column]
+        low, high, allowed = limits(column)
         # As text True is no number.
         numbers = pd.to_numeric(table[column].astype(str), errors="coerce")
         wrong = ~numbers.between(low, high) & (table[column].notna() | (column in filled))
