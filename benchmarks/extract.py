@@ -3,7 +3,7 @@
 All variants run in turn, in processes of their own, on one core and on two;
 the ratios are medians over rounds of times taken in the same round.
 
-    uv run python benchmarks/extract.py ../shared/data/imagenet_sample_train.tar
+    uv run python benchmarks/extract.py YOUR.tar
 """
 
 import argparse

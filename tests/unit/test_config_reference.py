@@ -18,6 +18,6 @@ def test_keys_bounds_and_defaults_are_told():
     section = {"type": "object", "description": "Part.", "properties": {"key": number}}
     page = config_reference({"properties": {"part": section}}, {"part": {"key": 3}})
     assert "## part\n\nPart.\n" in page
-    assert "| `key` | A. | a number or null, more than 0 | `2` | `3` |" in page
+    assert "| `key` | A. | null, or a number, more than 0 | `2` | `3` |" in page
     pair = {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "number"}}
     assert allowed_values(pair) == "a list of 2 numbers"

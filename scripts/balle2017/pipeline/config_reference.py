@@ -12,12 +12,12 @@ This page lists every setting of the workflow. Change settings for one run on th
 in `uv run snakemake --cores all --config experiment=mine 'training={epochs: 8}'`, or keep them in a
 file of your own and name it with `--configfile` ([commands.md](commands.md) says more).
 
-Settings in a file that you name with `--configfile`, your own or one of `experiments/`, override
-those in `config.yaml`, which always applies. A key that they leave out has the value in the column
-*config.yaml* or, where that is empty, the one in the column *default*.
+`config.yaml` always applies. A file that you name with `--configfile`, your own or one of
+`experiments/`, overrides it, and `--config` overrides both. A key that none of them sets has the value in
+the column *default*.
 
-This page is written by `uv run python scripts/describe_config.py`, from
-`workflow/schemas/config.schema.yaml`, which also checks the settings.
+This page is generated from `workflow/schemas/config.schema.yaml`, which also serves to check the
+settings. To write it again, run `uv run python scripts/describe_config.py`.
 """
 
 
@@ -28,8 +28,8 @@ def allowed_values(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    *names, last = (TYPES[kind] for kind in kinds)
-    text = f"{', '.join(names)} or {last}" if names else last
+    null = "null, or " if "null" in kinds else ""
+    text = null + " or ".join(TYPES[kind] for kind in kinds if kind != "null")
     if "items" in schema:
         size = schema.get("minItems")
         count = f"{size} " if size is not None and size == schema.get("maxItems") else ""

@@ -196,7 +196,7 @@ def reference_table(bd: pd.DataFrame, published: pd.DataFrame) -> str:
     """
     columns = {
         ("jpeg", "psnr_rgb"): "rate against JPEG, at equal PSNR",
-        ("jpeg", "ms_ssim_rgb_db"): "at equal MS-SSIM",
+        ("jpeg", "ms_ssim_rgb_db"): "rate against JPEG, at equal MS-SSIM",
         (
             "factorized_prior",
             "psnr_rgb",
@@ -209,7 +209,7 @@ def reference_table(bd: pd.DataFrame, published: pd.DataFrame) -> str:
         if anchor in deltas.index:
             deltas.loc[anchor, (anchor, metric)] = 0.0
     deltas = deltas.sort_values(("jpeg", "psnr_rgb"))
-    lines = ["| | " + " | ".join(columns.values()) + " |", "|---|" + "---:|" * len(columns)]
+    lines = ["| codec | " + " | ".join(columns.values()) + " |", "|---|" + "---:|" * len(columns)]
     for name, row in deltas.iterrows():
         cells = ["" if pd.isna(value) else f"{value:+.1f} %" for value in row]
         lines.append(f"| {curve_label(name)} | {' | '.join(cells)} |")
