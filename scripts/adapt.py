@@ -17,7 +17,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     source.add_argument("--train_list", type=Path, help="train.csv, as split.py writes it")
     result = parser.add_mutually_exclusive_group()
     result.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for the adapted model (default: --model)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for the adapted model (default: adapt the model itself)",
     )
     result.add_argument(
         "--overwrite",

@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--evaluation", type=Path, required=True, help="folder with a model's evaluation"
     )
-    parser.add_argument("--rd", type=Path, required=True, help="table rd.csv")
+    parser.add_argument("--rd", type=Path, required=True, help="rd.csv")
     parser.add_argument("--bd", type=Path, required=True, help="bd_rate_per_image.csv")
     parser.add_argument("--out", type=Path, required=True, help="folder for the sheets")
     args = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Evaluate a trained model on a folder of images, by real files and decoded pixels."""
+"""Evaluate a trained model on a folder of images, from real files and decoded pixels."""
 
 import functools
 from collections.abc import Sequence
@@ -17,7 +17,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--refine",
         action="store_true",
-        help="search for better latents than the rounded ones (16 to 18 times as long with the adaptive coder, 21 to 23 with the static prior)",
+        help="search for better latents than the rounded ones; encoding then takes 16 to 18 times "
+        "as long with the adaptive coder, 21 to 23 times with the static prior",
     )
     parser.add_argument(
         "--threads", type=cli.threads, default=2, metavar="N", help="tiles coded at the same time"

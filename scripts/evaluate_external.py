@@ -1,4 +1,4 @@
-"""Evaluate a codec given as two programs on a folder of images, at several qualities."""
+"""Evaluate an external codec, given as two commands, on a folder of images."""
 
 import functools
 import re
@@ -25,16 +25,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--encode",
         required=True,
         metavar="COMMAND",
-        help="encodes {input}, a PNG, to {output} at {quality}; no shell is involved",
+        help="command that encodes {input}, a PNG, to {output} at {quality}; no shell is involved",
     )
     parser.add_argument(
         "--decode",
         required=True,
         metavar="COMMAND",
-        help="decodes {input} to {output}, an image; may use {quality}",
+        help="command that decodes {input} to {output}, an image; it may use {quality}",
     )
     parser.add_argument(
-        "--version_command", default="", metavar="COMMAND", help="prints the version"
+        "--version_command", default="", metavar="COMMAND", help="command that prints the version"
     )
     parser.add_argument(
         "--suffix", required=True, help="suffix of the compressed files, such as .jxl"
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         type=float,
         default=ExternalCodec.time_limit_s,
         metavar="SECONDS",
-        help="end a program that runs longer, and fail",
+        help="stop a program that runs longer than this, and fail",
     )
     parser.add_evaluation()
     args = parser.parse_args(argv)

@@ -32,7 +32,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         type=float,
         default=DEFAULT_VAL_SPLIT,
         metavar="F",
-        help="share of --data_dir's images used for validation",
+        help="expected share of --data_dir's images used for validation",
     )
     options.add_arguments(parser, TrainingSettings, "training")
     options.add_arguments(parser, RunOptions, "run")
@@ -46,14 +46,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="folder for checkpoints (default: SAVE_DIR/checkpoints)",
     )
     parser.add_argument(
-        "--clear_checkpoints", action="store_true", help="delete checkpoints after the export"
+        "--clear_checkpoints",
+        action="store_true",
+        help="replace the checkpoints with a copy of the result after the export",
     )
     parser.add_argument(
         "--test_dir",
         type=Path,
         metavar="DIR",
-        help="images to test the finished model on, and not to train on (default: those for "
-        "validation)",
+        help="images to test the finished model on, and not to train on (default: test on the "
+        "images for validation)",
     )
     args = parser.parse_args(argv)
     lists = [path for path in (args.train_list, args.val_list) if path is not None]

@@ -104,10 +104,8 @@ def add_arguments(parser: argparse.ArgumentParser, settings: type, title: str) -
             arguments["action"] = argparse.BooleanOptionalAction
         else:
             kind, *none = _type(types[item.name])
-            if none and item.default is None and get_origin(kind) is not tuple:
-                arguments["help"] += " (default: none)"
             arguments["choices"] = item.metadata.get("choices")
-            metavar = item.metadata.get("metavar", "N")
+            metavar = item.metadata.get("metavar", "F" if kind is float else "N")
             arguments["metavar"] = None if arguments["choices"] else metavar
             if get_origin(kind) is tuple:
                 # Without the flag it is the default; there is no other way to ask for none.

@@ -13,7 +13,7 @@ class Cake:
 
     folder: str
     eggs: int = options.option(3, "how many", min=1, max=9)
-    sugar: float | None = options.option(None, "grams; none: to taste", above=0, below=500)
+    sugar: float | None = options.option(None, "grams (default: to taste)", above=0, below=500)
     tins: int = options.option(4, "in pairs", multiple=2)
     iced: bool = options.option(True, "with icing")
     kind: str = options.option("plum", "which", choices=("plum", "nut"))
@@ -92,7 +92,7 @@ def test_help_shows_the_defaults_that_there_are():
         "--eggs N how many (default: 3)",
         "--iced, --no-iced with icing (default: True)",
         "--heat A B from, to",
-        "--sugar N grams; none: to taste (default: none)",
+        "--sugar F grams (default: to taste)",
     ]:
         assert line in lines
     text = " ".join(lines)

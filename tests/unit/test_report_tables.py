@@ -77,7 +77,7 @@ def test_deltas_are_of_models_against_other_codecs():
         "Ballé 2017, 8 filters, adaptive coder",
     ]
     assert set(shown["compared with"]) == {"JPEG 4:2:0"}
-    assert shown["rate at equal PSNR"].tolist() == ["-50.0 %", "-25.0 %", "-60.0 %"]
+    assert shown["rate difference at equal PSNR"].tolist() == ["-50.0 %", "-25.0 %", "-60.0 %"]
 
 
 def test_without_other_codecs_or_models_there_are_no_deltas():

@@ -46,9 +46,9 @@ class ExtractSettings:
         64, "reject images whose shorter side is less than this many pixels", min=1
     )
     max_images: int | None = option(
-        None, "use only this many members, chosen by hash; none: all", min=2
+        None, "use only this many files of the archives, chosen by hash (default: all)", min=2
     )
-    seed: int = option(1, "seed for choosing members and scales", min=0)
+    seed: int = option(1, "seed for choosing files and the factors of downscale", min=0)
     max_pixels: int = option(
         MAX_PIXELS, "reject images with more pixels than this, before they are decoded", min=1
     )
@@ -65,14 +65,14 @@ class ExtractSettings:
     )
     max_saturated: float | None = option(
         None,
-        "reject images with a larger share of samples at 0 or 255; none: no limit",
+        "reject images with more than this share of samples at 0 or 255 (default: no limit)",
         min=0,
         max=1,
         metavar="F",
     )
     min_deviation: float | None = option(
         None,
-        "reject images with a lower standard deviation, on 0..255; none: no limit",
+        "reject images whose standard deviation, on 0..255, is lower than this (default: no limit)",
         min=0,
         metavar="F",
     )

@@ -1,4 +1,4 @@
-"""Compress images to .b17 files and decompress them: balle2017 compress, decompress or info."""
+"""Compress images to .b17 files, decompress such files, or show what made them."""
 
 import argparse
 import importlib.metadata
@@ -38,7 +38,9 @@ def _convert(
     function: Callable[[list[Path], Path, argparse.Namespace], None],
 ) -> None:
     """Call a function with inputs and output, in the order of `cp`."""
-    parser.add_argument("paths", type=Path, nargs="+", help=f"{inputs}, and last the output")
+    parser.add_argument(
+        "paths", type=Path, nargs="+", help=f"{inputs}; the last path is the output"
+    )
     args = _parse(parser, arguments)
     *sources, out = args.paths
     if not sources:
@@ -66,7 +68,7 @@ def _info(parser: cli.Parser, arguments: Sequence[str]) -> None:
         type=Path,
         metavar="DIR",
         default=PRETRAINED,
-        help="folder of the models that may have made them",
+        help="folder of a model or of several, among which to look for those that made the files",
     )
     args = _parse(parser, arguments)
     family = Family(args.model)
@@ -90,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.Parser(__doc__)
     version = importlib.metadata.version("balle2017")
     parser.add_argument("--version", action="version", version=f"%(prog)s {version}")
-    parser.add_argument("command", choices=_COMMANDS, help="each has a --help of its own")
+    parser.add_argument("command", choices=_COMMANDS, help="run COMMAND --help for its options")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="paths and options")
     args = parser.parse_args(argv)
     command = _COMMANDS[args.command]

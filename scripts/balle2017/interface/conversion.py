@@ -21,7 +21,7 @@ _STREAM, _PICTURE = ".b17", ".png"
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--threads", type=cli.threads, default=2, metavar="N", help="tiles at the same time"
+        "--threads", type=cli.threads, default=2, metavar="N", help="tiles coded at the same time"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
 
@@ -40,27 +40,30 @@ def add_compress_arguments(parser: argparse.ArgumentParser) -> None:
         "--lambda_rd",
         type=float,
         metavar="L",
-        help=f"the model of this lambda (default: {DEFAULT_LAMBDA} for the models in the program)",
+        help=f"use the model of this lambda (default: {DEFAULT_LAMBDA} among those of the package)",
     )
     choice.add_argument(
         "--bpp",
         type=float,
         metavar="R",
-        help="for each image, the best quality within R bits per pixel",
+        help="for each image, choose the best quality within R bits per pixel",
     )
     choice.add_argument(
         "--psnr",
         type=float,
         metavar="Q",
-        help="for each image, the smallest file with at least Q dB",
+        help="for each image, choose the smallest file with at least Q dB",
     )
     choice.add_argument(
-        "--max_bytes", type=int, metavar="N", help="for each image, the best quality within N bytes"
+        "--max_bytes",
+        type=int,
+        metavar="N",
+        help="for each image, choose the best quality within N bytes",
     )
     parser.add_argument(
         "--refine",
         action="store_true",
-        help="search for better latents: smaller files at equal quality, 16 to 18 times slower",
+        help="search for better latents: smaller files at equal quality, but 16 to 18 times slower",
     )
     _add_shared(parser)
 

@@ -13,8 +13,8 @@ in `uv run snakemake --cores all --config experiment=mine 'training={epochs: 8}'
 file of your own and name it with `--configfile` ([commands.md](commands.md) says more).
 
 `config.yaml` always applies. A file that you name with `--configfile`, your own or one of
-`experiments/`, overrides it, and `--config` overrides both. A key that none of them sets has the value in
-the column *default*.
+`experiments/`, overrides it, and `--config` overrides both. A key that none of them sets has the
+value in the column *default*.
 
 This page is generated from `workflow/schemas/config.schema.yaml`, which also serves to check the
 settings. To write it again, run `uv run python scripts/describe_config.py`.

@@ -293,9 +293,9 @@ def deltas_table(bd: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
     columns = {
         "codec": ("curve", "{}"),
         "anchor": ("compared with", "{}"),
-        "bd_rate_percent_psnr_rgb": ("rate at equal PSNR", "{:+.1f} %"),
-        "bd_rate_percent_ms_ssim_rgb_db": ("rate at equal MS-SSIM", "{:+.1f} %"),
-        "bd_quality_db_psnr_rgb": ("PSNR at equal rate", "{:+.2f} dB"),
+        "bd_rate_percent_psnr_rgb": ("rate difference at equal PSNR", "{:+.1f} %"),
+        "bd_rate_percent_ms_ssim_rgb_db": ("rate difference at equal MS-SSIM", "{:+.1f} %"),
+        "bd_quality_db_psnr_rgb": ("PSNR difference at equal rate", "{:+.2f} dB"),
     }
     return _numbers(named, columns)
 
@@ -329,7 +329,7 @@ def bd_seeds_table(bd: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
         "codec": ("curve", "{}"),
         "anchor": ("compared with", "{}"),
         "seeds": ("seeds", "{}"),
-        "bd_rate_percent_mean": ("rate at equal PSNR, mean", "{:+.1f} %"),
+        "bd_rate_percent_mean": ("rate difference at equal PSNR, mean", "{:+.1f} %"),
         "bd_rate_percent_low": ("from", "{:+.1f} %"),
         "bd_rate_percent_high": ("to", "{:+.1f} %"),
     }
@@ -351,7 +351,7 @@ def calibration_table(calibration: pd.DataFrame, labels: Mapping[str, str]) -> p
     columns = {
         "codec": ("measured here", "{}"),
         "published": ("published", "{}"),
-        "metric": ("measure", "{}"),
+        "metric": ("metric", "{}"),
         "points": ("points", "{}"),
         "mean_difference_db": ("mean difference", "{:+.2f} dB"),
         "largest_difference_db": ("largest difference", "{:+.2f} dB"),

@@ -1,4 +1,4 @@
-"""The training curves: loss, rate and PSNR over the steps, for every model."""
+"""The training curves: loss, rate and PSNR against training steps, for every model."""
 
 from pathlib import Path
 

@@ -47,9 +47,13 @@ class RunOptions:
 
     save_dir: Path
     checkpoint_dir: Path
-    resume: bool = option(True, "continue from the newest intact checkpoint")
+    resume: bool = option(
+        True, "continue from the newest intact checkpoint, or keep a finished result"
+    )
     restart_stale: bool = option(
-        False, "discard checkpoints made with other settings instead of stopping with an error"
+        False,
+        "discard checkpoints made with other settings, data or code instead of stopping with "
+        "an error",
     )
     keep_checkpoints: bool = True
     check_numerics: bool = option(False, "stop at the first NaN or infinity and name the tensor")
@@ -77,7 +81,7 @@ class TrainingSettings:
         256, "side of a training patch in pixels, a multiple of 16", min=16, multiple=16
     )
     batch_size: int = option(16, "patches per step", min=1)
-    patches_per_image: int = option(1, "crops taken each time an image is visited", min=1)
+    patches_per_image: int = option(1, "patches cut from an image each time it is visited", min=1)
     val_patches_per_image: int = option(
         1,
         "patches per validation image: the centre, then the four corners, then the middles of the "
@@ -89,8 +93,8 @@ class TrainingSettings:
     num_filters: int = option(128, "channels of the transforms", min=1, max=MAX_CHANNELS)
     num_latents: int | None = option(
         None,
-        "channels of the latents; none: as many as the model of init_from has, or else "
-        "num_filters, as in the paper",
+        "channels of the latents (default: as many as the model of init_from has or, without one, "
+        "num_filters, as in the paper)",
         min=1,
         max=MAX_CHANNELS,
     )
@@ -101,8 +105,8 @@ class TrainingSettings:
     )
     latent_gain: float | None = option(
         None,
-        "initial scale factor of the latents; none: 1, or with cosine the quantization step that "
-        "suits lambda_rd",
+        "initial scale factor of the latents (default: 1 or, with cosine, the quantization step "
+        "that suits lambda_rd)",
         above=0,
     )
     quantization: str = option(
@@ -117,7 +121,7 @@ class TrainingSettings:
     init_from: str | None = option(
         None,
         "folder of a trained model to start from, or of several, of which training takes the one "
-        "with the nearest lambda; none: start from scratch",
+        "with the nearest lambda (default: start from scratch)",
         metavar="MODEL",
     )
     epochs: int = option(100, "number of epochs, of steps_per_epoch steps each", min=1)
@@ -139,12 +143,12 @@ class TrainingSettings:
     )
     warmup_steps: int = option(0, "steps over which the learning rate first rises from 0", min=0)
     clip_norm: float | None = option(
-        None, "clip gradients to this global norm; none: no clipping", above=0
+        None, "clip gradients to this global norm (default: no clipping)", above=0
     )
     average_decay: float | None = option(
         None,
-        "validate and export a running average of the weights with this decay per step; none: the "
-        "weights themselves",
+        "validate and export a running average of the weights with this decay per step (default: "
+        "the weights themselves)",
         above=0,
         below=1,
     )
