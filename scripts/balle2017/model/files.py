@@ -92,9 +92,36 @@ def save_adaptation(folder: Path, adaptation: Adaptation) -> str:
     static = tensors_sha256(arrays, description)
     arrays |= {f"{_ADAPTIVE}{name}": value for name, value in adaptation.arrays().items()}
     digest = save_tensors(path, arrays, description)
+    _name_adapted(folder, digest, static)
+    return digest
+
+
+def finish_adaptation(folder: Path) -> None:
+    """Write the config.json that `save_adaptation` owes a model if it was killed on its way.
+
+    Then the weights in model.safetensors are those that config.json names, and only the
+    adaptation is another. All other models stay as they are.
+
+    Args:
+        folder: as `load_model` found it.
+
+    Raises:
+        InputError: config.json is damaged, or model.safetensors is.
+    """
+    config = read_config(folder)
+    path = folder / "model.safetensors"
+    check_size(path)
+    arrays, description, digest = _load_arrays(path)
+    if digest == config["model_sha256"] or not _take_adaptive(arrays):
+        return
+    static = tensors_sha256(arrays, description)
+    if static == config.get("static_sha256", config["model_sha256"]):
+        _name_adapted(folder, digest, static)
+
+
+def _name_adapted(folder: Path, digest: str, static: str) -> None:
     own = {"model_sha256": digest, "static_sha256": static}
     write_json(folder / "config.json", read_config(folder) | own)
-    return digest
 
 
 def copy_model(folder: Path, out: Path) -> None:
@@ -125,7 +152,8 @@ def load_model(folder: Path) -> TrainedModel:
         static = tensors_sha256(arrays, description)
         names["static_sha256"] = static
     if config != config | description | names:
-        raise InputError(f"{path} does not belong to the config.json beside it")
+        hint = "; if adapt.py was interrupted, run it again" if adaptive else ""
+        raise InputError(f"{path} does not belong to the config.json beside it{hint}")
     adaptation = _build_adaptation(adaptive, num_latents, path) if adaptive else None
     network = Balle2017FactorizedPrior(num_filters, num_latents)
     assign_variables(network.named_variables(), unpack_weights(arrays, num_filters), path)

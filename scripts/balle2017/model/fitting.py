@@ -28,7 +28,8 @@ from balle2017.model.context import (
     predictions,
     steps,
 )
-from balle2017.model.files import copy_model, load_model, save_adaptation
+from balle2017.model.files import copy_model, finish_adaptation, load_model, save_adaptation
+from balle2017.model.find import find_model
 
 #: Images that a fit uses at most; more improve it hardly.
 _PICTURES = 100
@@ -69,7 +70,9 @@ def some_of(count: int, seed: int) -> list[int]:
 def adapt_model(model: Path, pictures: Iterable[np.ndarray], out: Path | None = None) -> str:
     """Fit the adaptation of a model to images and store it; return the new SHA-256.
 
-    Files that were made with an adaptation can be decoded with no other.
+    Files that were made with an adaptation can be decoded with no other. A model that is adapted
+    in place is unreadable if the process is killed between the writes of its two files; the same
+    call mends it.
 
     Args:
         model: folder of the model, or its parent.
@@ -81,6 +84,8 @@ def adapt_model(model: Path, pictures: Iterable[np.ndarray], out: Path | None = 
         InputError: there is no sound model, or no image.
         WorkError: latents are not finite, so the model is broken.
     """
+    if out is None:
+        finish_adaptation(find_model(model))
     trained = load_model(model)
     signature = [tf.TensorSpec((1, None, None, 3), tf.uint8)]
     analyze = tf.function(trained.network.analyze, autograph=False, input_signature=signature)
