@@ -10,7 +10,7 @@
 model of the package that made the file, or by one of those that `add_models` was told of.
 
 `save` takes pictures of the modes RGB and L, and one of these:
-    lambda_rd: of the model (0.013 where nothing is given).
+    lambda_rd: of the model (where nothing is given: 0.013 among those of the package).
     bpp, psnr, max_bytes: a goal, see `balle2017.Family.compress`.
 and
     model: folder of a model, of the run that trained it, or of several to choose from, in place

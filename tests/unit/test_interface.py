@@ -167,6 +167,32 @@ def test_a_family_knows_its_models(models):
         family.decompress(foreign)
 
 
+def test_the_model_that_nobody_chose(models, tmp_path, monkeypatch):
+    assert balle2017.Family().default_lambda == 0.013
+    monkeypatch.chdir(PRETRAINED.parent)
+    assert balle2017.Family("pretrained").default_lambda == 0.013
+    (tmp_path / "link").symlink_to(PRETRAINED)
+    assert balle2017.Family(tmp_path / "link").default_lambda == 0.013
+    assert balle2017.Family(models / "0.0200-f8-s3").default_lambda == 0.02
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "a").symlink_to(models / "0.0400-f8-s3")
+    assert balle2017.Family(tmp_path / "one").default_lambda == 0.04
+    with pytest.raises(InputError, match=r"several models; choose .* its lambdas: 0.01, 0.02, 0.0"):
+        balle2017.Family(models).default_lambda  # noqa: B018 - it is a property
+
+
+def test_the_program_takes_the_folder_of_the_package_by_any_path(picture_folder, tmp_path):
+    words = [PROGRAM, "compress", "--model", "pretrained"]
+    done = subprocess.run(
+        [*words, picture_folder / "0.png", tmp_path / "a.b17"],
+        cwd=PRETRAINED.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.b17").read_bytes() == balle2017.open_codec().compress(make_picture(0))
+
+
 def test_two_models_of_one_lambda_are_no_choice(models, tmp_path):
     for name in ("a", "b"):
         shutil.copytree(models / "0.0200-f8-s3" / "model", tmp_path / name)
@@ -285,8 +311,9 @@ def test_bad_arguments_are_one_line(models, picture_folder, tmp_path, capsys):
     assert "not allowed with" in refused(capsys, "compress", picture, out, "--bpp", 1, "--psnr", 30)
     assert "bpp is nan" in refused(capsys, "compress", picture, out, "--bpp", "nan")
     assert "invalid int value" in refused(capsys, "compress", picture, out, "--max_bytes", 1.5)
-    assert "give one of the folders in it" in refused(
-        capsys, "compress", picture, out, "--model", models
+    assert refused(capsys, "compress", picture, out, "--model", models) == (
+        f"{models} holds several models; choose one with --lambda_rd (in Python: lambda_rd=); its "
+        "lambdas: 0.01, 0.02, 0.04"
     )
     assert "holds no model of lambda 0.5; its lambdas: 0.0018" in refused(
         capsys, "compress", picture, out, "--lambda_rd", 0.5

@@ -13,6 +13,7 @@ from balle2017.coding.codec import Codec
 from balle2017.data.colour import Samples, to_srgb
 from balle2017.errors import InputError
 from balle2017.interface import plugin
+from balle2017.model.find import PRETRAINED
 from helpers import make_picture
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
@@ -84,6 +85,20 @@ def test_saving(codec, data, tmp_path):
     grey.save(tmp_path / "c.b17", max_bytes=10000)
     expected = balle2017.Family().compress(np.asarray(grey.convert("RGB")), max_bytes=10000)
     assert (tmp_path / "c.b17").read_bytes() == expected.data
+
+
+def test_which_model_saves_where_nobody_chose_one(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(PRETRAINED.parent)
+    image = Image.fromarray(PIXELS)
+    image.save(tmp_path / "a.b17", model="pretrained")
+    assert (tmp_path / "a.b17").read_bytes() == balle2017.open_codec(0.013).compress(PIXELS)
+    for name in ("0.0018", "0.0130"):
+        (tmp_path / "models" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "models" / name).symlink_to(PRETRAINED / name)
+    with pytest.raises(ValueError, match=r"lambda_rd=\); its lambdas: 0\.0018, 0\.013$"):
+        image.save(tmp_path / "b.b17", model=tmp_path / "models")
+    image.save(tmp_path / "b.b17", model=tmp_path / "models", lambda_rd=0.0018)
+    assert (tmp_path / "b.b17").read_bytes() == data
 
 
 def test_a_colour_profile_is_converted(codec, tmp_path):

@@ -14,7 +14,7 @@ from balle2017.files import atomic_path, write_bytes
 from balle2017.interface.batch import Converted, convert_all, list_streams, plan_outputs
 from balle2017.interface.choice import Goal
 from balle2017.interface.family import DEFAULT_LAMBDA, Family
-from balle2017.model.find import PRETRAINED, find_model
+from balle2017.model.find import PRETRAINED
 
 _STREAM, _PICTURE = ".b17", ".png"
 
@@ -110,9 +110,7 @@ def compress_files(inputs: list[Path], out: Path, args: argparse.Namespace) -> N
             return choice.data, f", {choice.psnr:.2f} dB, lambda {choice.lambda_rd:g}"
 
     else:
-        lambda_rd = args.lambda_rd
-        if lambda_rd is None:
-            lambda_rd = DEFAULT_LAMBDA if args.model == PRETRAINED else _only_lambda(family)
+        lambda_rd = family.default_lambda if args.lambda_rd is None else args.lambda_rd
         family.find(lambda_rd)
         _configure(args)
         codec = family.codec(lambda_rd)
@@ -158,12 +156,6 @@ def decompress_files(inputs: list[Path], out: Path, args: argparse.Namespace) ->
         return Converted(f"{target}: {width}x{height}", len(data), width * height)
 
     convert_all(pairs, convert)
-
-
-def _only_lambda(family: Family) -> float:
-    """Return the lambda of a folder that is one model. Among several, a choice would be a guess."""
-    find_model(family.folder)
-    return family.lambdas[0]
 
 
 def _configure(args: argparse.Namespace) -> None:

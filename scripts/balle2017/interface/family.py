@@ -13,13 +13,14 @@ import numpy as np
 
 from balle2017.coding.bitstream import Bitstream
 from balle2017.errors import DamagedFileError, InputError
+from balle2017.files import real_path
 from balle2017.interface.choice import Choice, Goal, choose, is_real
 from balle2017.model.find import PRETRAINED, find_models, read_config
 
 if TYPE_CHECKING:
     from balle2017.coding.codec import Codec
 
-#: Of the model that compresses by default.
+#: Of the model of the package that compresses by default.
 DEFAULT_LAMBDA = 0.013
 
 
@@ -88,6 +89,27 @@ class Family:
         """The models' lambdas, in rising order."""
         return [config["lambda_rd"] for config in self.configs.values()]
 
+    @property
+    def default_lambda(self) -> float:
+        """The lambda of the model that compresses where nobody chose one.
+
+        That is the only model, or `DEFAULT_LAMBDA` among those of the package.
+
+        Raises:
+            InputError: there are several others; a choice among them would be a guess.
+        """
+        if len(self.configs) == 1:
+            return self.lambdas[0]
+        if real_path(self.folder) == real_path(PRETRAINED):
+            return DEFAULT_LAMBDA
+        raise InputError(
+            f"{self.folder} holds several models; choose one with --lambda_rd (in Python: "
+            f"lambda_rd=); its lambdas: {self._shown_lambdas()}"
+        )
+
+    def _shown_lambdas(self) -> str:
+        return ", ".join(f"{value:g}" for value in self.lambdas)
+
     def codec(self, lambda_rd: float) -> "Codec":
         """Return the codec of the model with this lambda.
 
@@ -110,10 +132,10 @@ class Family:
             if math.isclose(config["lambda_rd"], lambda_rd, rel_tol=1e-6)
         ]
         if len(found) != 1:
-            there = ", ".join(f"{value:g}" for value in self.lambdas)
             count = f"{len(found)} models" if found else "no model"
             raise InputError(
-                f"{self.folder} holds {count} of lambda {lambda_rd:g}; its lambdas: {there}"
+                f"{self.folder} holds {count} of lambda {lambda_rd:g}; its lambdas: "
+                f"{self._shown_lambdas()}"
             )
         return found[0]
 

@@ -15,7 +15,7 @@ from balle2017.data.images import MAX_PIXELS
 from balle2017.data.reasons import BadImageError
 from balle2017.errors import DamagedFileError, InputError, WorkError
 from balle2017.interface.choice import UnreachableError
-from balle2017.interface.family import DEFAULT_LAMBDA, Family
+from balle2017.interface.family import Family
 from balle2017.model.find import PRETRAINED
 
 _FORMAT = "B17"
@@ -120,8 +120,7 @@ def _encode(pixels: np.ndarray, options: dict) -> bytes:
             raise InputError("give lambda_rd or a goal, not both")
         return family.compress(pixels, **goals, refine=refine).data
     if lambda_rd is None:
-        one = len(family.lambdas) == 1
-        lambda_rd = family.lambdas[0] if one else DEFAULT_LAMBDA
+        lambda_rd = family.default_lambda
     return family.codec(lambda_rd).compress(pixels, refine=refine)
 
 
