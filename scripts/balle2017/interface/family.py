@@ -15,7 +15,7 @@ from balle2017.coding.bitstream import Bitstream
 from balle2017.errors import DamagedFileError, InputError
 from balle2017.files import real_path
 from balle2017.interface.choice import Choice, Goal, choose, is_real
-from balle2017.model.find import PRETRAINED, find_models, read_config
+from balle2017.model.find import PRETRAINED, find_models, model_ids, read_config
 
 if TYPE_CHECKING:
     from balle2017.coding.codec import Codec
@@ -51,12 +51,6 @@ def _load(folder: Path, threads: int) -> "Codec":
 
     runtime.set_unset_threads(1, threads)
     return Codec(folder, threads)
-
-
-def _model_ids(config: dict) -> set[bytes]:
-    """Return the ids that files of a model may carry: `model_id` and `adaptive_id`."""
-    names = (config["model_sha256"], config.get("static_sha256"))
-    return {bytes.fromhex(name)[:8] for name in names if name}
 
 
 class Family:
@@ -142,7 +136,7 @@ class Family:
     def made_by(self, model_id: bytes) -> Path | None:
         """Return the folder of the model with this id, or None if the family has none."""
         return next(
-            (path for path, config in self.configs.items() if model_id in _model_ids(config)), None
+            (path for path, config in self.configs.items() if model_id in model_ids(config)), None
         )
 
     def compress(

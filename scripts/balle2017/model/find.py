@@ -77,17 +77,28 @@ def model_beside(folder: Path, model_id: bytes) -> Path | None:
 
     Args:
         folder: the other model's.
-        model_id: the first bytes of `model_sha256`, or of `static_sha256`.
+        model_id: 8 bytes, as `model_ids` has them.
     """
     parent = folder.parent.parent if folder.name == "model" else folder.parent
     for path in _models_below(parent):
         # Other folders there need not be models.
         with contextlib.suppress(InputError, OSError):
-            config = read_config(path)
-            names = config["model_sha256"], config.get("static_sha256")
-            if any(str(name).startswith(model_id.hex()) for name in names):
+            if model_id in model_ids(read_config(path)):
                 return path
     return None
+
+
+def model_ids(config: dict) -> set[bytes]:
+    """Return the ids that files of a model may carry: its `model_id` and its `adaptive_id`.
+
+    Args:
+        config: as `read_config` returns it.
+
+    Returns:
+        8 bytes each, see `TrainedModel`; one if there is no adaptation.
+    """
+    names = ("model_sha256", "static_sha256")
+    return {bytes.fromhex(config[name])[:8] for name in names if name in config}
 
 
 def read_config(folder: Path) -> dict:
