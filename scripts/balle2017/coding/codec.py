@@ -229,7 +229,8 @@ class Codec:
         """
         check_process()
         stream = Bitstream.from_bytes(data)
-        adaptive = stream.version == ADAPTIVE and self._adaptive is not None
+        # Without an adaptation both are the same.
+        adaptive = stream.version == ADAPTIVE
         if stream.model_id != (self.model.adaptive_id if adaptive else self.model.model_id):
             beside = model_beside(self.model.folder, stream.model_id)
             other = stream.model_id.hex() if beside is None else beside
