@@ -225,6 +225,18 @@ def test_an_alpha_of_a_bmp_that_is_nought_everywhere_is_none(alpha):
     assert_shows(data, shown(rgb.astype(float), 255, opaque))
 
 
+@pytest.mark.parametrize("size", [12, 40, 52, 56, 64, 108, 124])
+def test_all_headers_of_bmp_are_read(size):
+    rgb = make_picture(5, 16, 24)
+    if size == 12:
+        header = struct.pack("<IHHHH", size, 24, 16, 1, 24)
+    else:
+        header = struct.pack("<IiiHHIIiiII", size, 24, 16, 1, 24, 0, 0, 0, 0, 0, 0)
+    body = header.ljust(size, b"\0") + rgb[::-1, :, ::-1].tobytes()
+    data = b"BM" + struct.pack("<IHHI", 14 + len(body), 0, 0, 14 + size) + body
+    assert_shows(data, rgb.astype(float))
+
+
 def bmp(pixels: bytes, bits: int, palette: bytes, masks: bytes = b"") -> bytes:
     """Return a BMP of 24x16 pixels with four bytes for each colour of its palette."""
     compression = 3 if masks else 0

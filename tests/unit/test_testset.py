@@ -221,8 +221,11 @@ def test_a_link_to_a_folder_of_pictures_is_named(tmp_path):
 
 def test_what_claims_to_be_no_picture_may_lie_beside(tmp_path):
     others = {
-        "README": b"P1 and BM are names, GIF is not", "labels.csv": b"a,1", "notes.txt": b"",
+        "README": b"P1 and BM are names, GIF is not", "BMP": b"BMP suite: what each file shows.\n",
+        "labels.csv": b"a,1", "notes.txt": b"",
         ".hidden.png": b"", "model.bin": bytes(600), "film.mp4": bytes(4) + b"ftypisom" + bytes(99),
+        # Behind the first box there are no brands.
+        "film": b"\0\0\0\x10ftypisom" + bytes(8) + b"avif",
         "paper.pdf": b"%PDF-1.4", "page.html": b"<html><svg/></html>", "Thumbs.db": b"\xd0\xcf\x11",
         "labels.csv.gz": gz(b"a,1"), "notes.docx": zip_bytes({"notes.xml": b""}), "labels": b"PK",
     }  # fmt: skip

@@ -32,31 +32,13 @@ for _order, _letter in ((_II, ""), (_MM, "B")):
     for _photometric in (0, 1):
         TiffImagePlugin.OPEN_INFO[_order, _photometric, (1,), 1, (12,), ()] = ("I;16", "I;12")
 
-_BRANDS = (b"avif", b"avis")
-
-
-def pillow_format(data: bytes) -> str | None:
-    """Return Pillow's name of the format that the first bytes show, if it is one of these."""
-    head = data[:12]
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "TIFF"
-    if head in (b"\0\0\0\x0cjP  \r\n\x87\n",) or head[:4] == b"\xffO\xffQ":
-        return "JPEG2000"
-    if head[:4] == b"RIFF" and head[8:] == b"WEBP":
-        return "WEBP"
-    if head[:6] in (b"GIF87a", b"GIF89a"):
-        return "GIF"
-    if head[:2] == b"BM":
-        return "BMP"
-    if head[4:8] == b"ftyp":
-        brands = data[8 : min(int.from_bytes(head[:4], "big"), 256)]
-        if any(brands[at : at + 4] in _BRANDS for at in range(0, len(brands), 4)):
-            return "AVIF"
-    return None
-
 
 def open_with_pillow(data: bytes, name: str) -> Header:
     """Read the header of a picture.
+
+    Args:
+        data: the encoded picture.
+        name: Pillow's, of one of these formats.
 
     Raises:
         BadImageError: of a kind that is not decoded.

@@ -11,7 +11,6 @@ from balle2017.data import kinds
 from balle2017.data.colour import to_srgb
 from balle2017.data.formats import Header, open_png, open_pnm
 from balle2017.data.formats_jpeg import open_jpeg
-from balle2017.data.formats_pillow import pillow_format
 from balle2017.data.limits import as_bad_image, open_limited
 from balle2017.data.reasons import BadImageError, Reason, Refusal, refuse
 from balle2017.data.store import centre_crop
@@ -48,16 +47,17 @@ def _opened(data: bytes | BinaryIO, max_pixels: int, min_size: int, name: str) -
         try:
             if unread := kinds.unread_format(data, name):
                 raise refuse(Reason.UNREAD_FORMAT, format=unread)
-            if data[:3] == b"\xff\xd8\xff":
-                header = open_jpeg(data)
-            elif data[:8] == b"\x89PNG\r\n\x1a\n":
-                header = open_png(data)
-            elif kinds.read_format(data) == "PNM":
-                header = open_pnm(data)
-            elif (kind := pillow_format(data)) is not None:
-                header = stack.enter_context(open_limited(data, kind))
-            else:
+            kind = kinds.read_format(data)
+            if kind is None:
                 raise refuse(Reason.NOT_AN_IMAGE)
+            if kind == "JPEG":
+                header = open_jpeg(data)
+            elif kind == "PNG":
+                header = open_png(data)
+            elif kind == "PNM":
+                header = open_pnm(data)
+            else:
+                header = stack.enter_context(open_limited(data, kind))
             width, height = header.width, header.height
             if width * height > max_pixels:
                 raise refuse(

@@ -43,23 +43,23 @@ _COMPRESSED = frozenset(".br .bz2 .gz .lz .lz4 .lzma .lzo .xz .z .zst".split())
 #: What archives begin with: zip, 7z, RAR and, in its header, tar.
 _ARCHIVE = rb"PK\x03\x04|7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|.{257}ustar"
 
-#: Formats that are decoded, and their first bytes.
+#: Formats that are decoded, by Pillow's names, and their first bytes.
 _READ = {
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "PNM": rb"P[1-6](?:\s|#[^\n]*\n)+\d+",
     "TIFF": rb"II\*\0|MM\0\*|II\+\0|MM\0\+",
-    "JPEG 2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
-    "WebP": rb"RIFF.{4}WEBP",
+    "JPEG2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+    "WEBP": rb"RIFF.{4}WEBP",
     "GIF": rb"GIF8[79]a",
     # The size of the header is at the fifteenth byte.
     "BMP": rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0",
-    "AVIF": rb".{4}ftyp(?:.{4}){0,60}?avi[fs]",
+    "AVIF": rb".{4}ftyp(?:.{4})*?avi[fs]",
 }
 
 #: Formats that are not decoded, and their first bytes.
 _NOT_READ = {
-    "HEIC": rb"(?!.{8}(?:.{4}){0,60}?avi[fs]).{4}ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1|mif2)",
+    "HEIC": rb"(?!.{8}(?:.{4})*?avi[fs]).{4}ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1|mif2)",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
     "JPEG XR": rb"II\xbc",
     "JPEG XS": rb"\0\0\0\x0cJXS \r\n\x87\n|\xff\x10\xff\x50",
@@ -101,6 +101,9 @@ _NOT_READ = {
 def _matched(table: dict[str, bytes], head: bytes) -> str | None:
     """Return the name of the format of a table by which a file begins."""
     head = head[:HEAD_BYTES]
+    if head[4:8] == b"ftyp":
+        # A box, which begins with its size; beyond it there are no brands.
+        head = head[: max(16, int.from_bytes(head[:4], "big"))]
     matches = (name for name, pattern in table.items() if re.match(pattern, head, re.DOTALL))
     return next(matches, None)
 
@@ -118,7 +121,10 @@ def unread_format(head: bytes, name: str = "") -> str | None:
 
 
 def read_format(head: bytes, name: str = "") -> str | None:
-    """Return the picture format of a file that is decoded, or None; see `unread_format`."""
+    """Return the picture format of a file that is decoded, by Pillow's name ("PNM": any), or None.
+
+    For the arguments see `unread_format`.
+    """
     return None if unread_format(head, name) else _matched(_READ, head)
 
 
