@@ -19,6 +19,16 @@ Settings = TypeVar("Settings")
 MAX_THREADS = 1024
 
 
+def check_threads(threads: int) -> None:
+    """Refuse a number of threads that a Python program asks for, as the flags refuse it.
+
+    Raises:
+        ValueError: it is less than 1 or more than `MAX_THREADS`.
+    """
+    if not 1 <= threads <= MAX_THREADS:
+        raise ValueError(f"threads is {threads}; it must be 1 to {MAX_THREADS}")
+
+
 def option(default: Any, text: str, **extra: Any) -> Any:
     """Return a field of a dataclass of settings.
 

@@ -82,6 +82,19 @@ def test_the_threads_of_a_program_stay_as_it_set_them(state, threads):
     assert done.stdout == f"{threads}\n"
 
 
+@pytest.mark.parametrize("threads", [-1, 0, 1025, 10**12])
+def test_the_threads_that_a_program_asks_for_are_bounded(models, threads):
+    folder = models / "0.0200-f8-s3"
+    for start in (
+        lambda: balle2017.open_codec(threads=threads),
+        lambda: balle2017.open_codec(str(folder), threads),
+        lambda: balle2017.Family(models, threads),
+        lambda: Codec(folder, threads),
+    ):
+        with pytest.raises(ValueError, match=f"threads is {threads}; it must be 1 to 1024"):
+            start()
+
+
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_all_that_holds_bytes_is_decoded(models, kind):
     codec = balle2017.Family(models).codec(0.02)

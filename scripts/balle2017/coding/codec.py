@@ -29,6 +29,7 @@ from balle2017.model.find import model_beside
 from balle2017.model.network import STRIDE, latent_shape
 from balle2017.model.pixels import to_uint8
 from balle2017.model.runtime import check_process
+from balle2017.options import check_threads
 
 # A GPU would give other bits, and a program that uses this as a library may need it itself.
 _CPU = functools.partial(tf.device, "CPU")
@@ -64,15 +65,14 @@ class Codec:
 
         Args:
             model: folder with config.json.
-            threads: number of tiles that are computed at the same time.
+            threads: number of tiles that are computed at the same time, 1 to 1024.
 
         Raises:
             InputError: there is no sound model.
             WorkError: see `check_process`.
-            ValueError: `threads` is less than 1.
+            ValueError: see `check_threads`.
         """
-        if threads < 1:
-            raise ValueError(f"threads is {threads}; it must be at least 1")
+        check_threads(threads)
         check_process()
         with _CPU():
             self.model = load_model(model)

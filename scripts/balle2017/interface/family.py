@@ -16,6 +16,7 @@ from balle2017.errors import DamagedFileError, InputError
 from balle2017.files import real_path
 from balle2017.interface.choice import Choice, Goal, choose, is_real
 from balle2017.model.find import PRETRAINED, find_models, model_ids, read_config
+from balle2017.options import check_threads
 
 if TYPE_CHECKING:
     from balle2017.coding.codec import Codec
@@ -35,11 +36,14 @@ def open_codec(model: float | str | os.PathLike[str] = DEFAULT_LAMBDA, threads: 
     Args:
         model: lambda of one of the models that come with the package (a number), or the folder
             of a model or of the run that trained it (a path).
-        threads: parts of an image that are computed at the same time.
+        threads: parts of an image that are computed at the same time, 1 to 1024.
 
     Raises:
         InputError: there is no such model, or a damaged one.
+        ValueError: there are too many threads, or none.
+        WorkError: see `check_process`.
     """
+    check_threads(threads)
     if isinstance(model, str | os.PathLike):
         return _load(Path(model), threads)
     return Family(PRETRAINED, threads).codec(model)
@@ -70,7 +74,9 @@ class Family:
 
         Raises:
             InputError: there is none, or a config.json is no model's.
+            ValueError: see `open_codec`.
         """
+        check_threads(threads)
         self.folder = Path(folder)
         configs = {path: read_config(path) for path in find_models(self.folder)}
         self.configs = dict(sorted(configs.items(), key=lambda item: item[1]["lambda_rd"]))
