@@ -6,6 +6,7 @@ package, `importlib.import_module`) are not followed.
 """
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,13 +21,19 @@ def _running_imports(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
         elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
             for branch in node.orelse:
                 yield from _running_imports(ast.Module([branch], []))
-        else:
-            yield from _running_imports(node)
+        elif isinstance(node, ast.stmt | ast.excepthandler | ast.match_case):
+            yield from _running_imports(node)  # an expression holds no statement
+
+
+@functools.cache  # a module belongs to the code of many scripts
+def _imports(text: str) -> list[ast.Import | ast.ImportFrom]:
+    """Return the import statements of a module's text."""
+    return list(_running_imports(ast.parse(text)))
 
 
 def _imported_names(path: Path, package: Path) -> Iterator[str]:
     """Yield the dotted names that a file imports: modules, and what may be modules."""
-    for node in _running_imports(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _imports(path.read_text(encoding="utf-8")):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
             continue

@@ -36,6 +36,9 @@ CASES = {
     "def f():\n    from toy.inner import one": LEAF | {"inner/one.py"},
     "try:\n    import toy.ground\nexcept ImportError:\n    import toy.inner": GROUND
     | {"inner/__init__.py"},
+    "match 1:\n    case 1:\n        import toy.ground": GROUND,
+    "try:\n    raise ImportError\nexcept ImportError:\n    import toy.ground": GROUND,
+    "class A:\n    while True:\n        import toy.ground\n        break": GROUND,
     "import json, toy.ground": GROUND,
     "import toys.ground": set(),
     "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import toy.ground": set(),
