@@ -68,8 +68,8 @@ class Step:
             neighbours; none in the first pass.
         neighbours: the group's values with their neighbours, clipped, int16
             [channels, height + 2, width + 2].
-        reciprocal: int32 [rows, columns], 64 / neighbours of each position; none in the
-            first pass.
+        reciprocal: int32 [rows, columns], 64 / neighbours of each position, rounded down;
+            none in the first pass.
     """
 
     group: int
@@ -87,6 +87,8 @@ class Step:
 
     def mean(self, channels: np.ndarray) -> np.ndarray:
         """Return 64 times the mean of the neighbours' values, in any pass but the first.
+
+        At the image's edge, where a position has three neighbours, it is 63 times the mean.
 
         Args:
             channels: int [n], of the group.
@@ -180,6 +182,9 @@ def _sum_of_eight(padded: np.ndarray) -> np.ndarray:
 
 def indexes(step: Step, base: np.ndarray, weights: np.ndarray, tables: int) -> np.ndarray:
     """Return the table of each value of a step, int32 [channels, rows, columns].
+
+    Overwrites `step.own` and returns it, to save memory: ask for `Step.features` before, and
+    call this once.
 
     Args:
         step: the step.

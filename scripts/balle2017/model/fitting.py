@@ -179,8 +179,8 @@ def fit_adaptation(latents: Sequence[np.ndarray]) -> Adaptation:
 
 def _equal_groups(mean: np.ndarray) -> np.ndarray:
     """Return the sizes of groups that hold about as much information each, int32 [groups]."""
-    # Entropy of the geometric distribution with this mean. The power below gives more groups
-    # to channels that are nearly always 0.
+    # No distribution's entropy, but it grows with the mean as the entropy does, and the power
+    # below was chosen for it: that gives more groups to channels that are nearly always 0.
     information = np.log2(1 + mean) + mean / (1 + mean) * np.log2(1 + 1 / mean)
     part = np.cumsum(information**0.75)
     part /= part[-1]
@@ -269,8 +269,8 @@ def _build_tables(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         geometric = np.tanh(t / 2) * np.exp(-t * k) * np.where(k, 2, 1)
         geometric[-1] = max(1 - geometric[:-1].sum(), 0)
         magnitudes = (seen + _PRIOR_COUNT * geometric) / (seen.sum() + _PRIOR_COUNT)
-        # The mass beyond r on both sides is P(|k| > r) = exp(-t r) / cosh(t / 2) * c with
-        # c under 2.
+        # The mass beyond r on both sides, P(|k| > r) = exp(-t (r + 1 / 2)) / cosh(t / 2), is
+        # less than exp(-t r). The 2 is a margin: at most half of _TAIL is left out.
         side = int(np.clip(np.ceil(np.log(2 / _TAIL) / t), 1, _LONGEST_SIDE))
         half = magnitudes[1 : side + 1] / 2
         beyond = magnitudes[side + 1 :].sum()
