@@ -15,11 +15,17 @@ from balle2017.model.pixels import PIXEL_RANGE, to_pixels
 
 
 class RateDistortion(NamedTuple):
-    """Scalars, float32: loss, bits per pixel, mean squared error on 0..255."""
+    """Scalars: float32 tensors inside of a graph, floats outside of it.
 
-    loss: tf.Tensor
-    bpp: tf.Tensor
-    mse: tf.Tensor
+    Attributes:
+        loss: bpp + lambda * mse.
+        bpp: bits per pixel.
+        mse: mean squared error on 0..255.
+    """
+
+    loss: tf.Tensor | float
+    bpp: tf.Tensor | float
+    mse: tf.Tensor | float
 
 
 def compute_rate_distortion_loss(
@@ -33,13 +39,8 @@ def compute_rate_distortion_loss(
         num_pixels: of one image.
         lambda_rd: weight of the distortion.
     """
-    bpp = bits_per_pixel(bits, num_pixels)
+    bpp = tf.reduce_mean(bits) / tf.cast(num_pixels, tf.float32)
     return RateDistortion(bpp + lambda_rd * mse, bpp, mse)
-
-
-def bits_per_pixel(bits: tf.Tensor, num_pixels: int | tf.Tensor) -> tf.Tensor:
-    """Return the rate, the mean of `bits` [n] over `num_pixels`, float32 scalar."""
-    return tf.reduce_mean(bits) / tf.cast(num_pixels, tf.float32)
 
 
 def mean_squared_error(original: tf.Tensor, centred: tf.Tensor, fused: bool) -> tf.Tensor:
