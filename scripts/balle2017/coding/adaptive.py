@@ -91,7 +91,7 @@ class AdaptiveCoder:
         """Return the latents of a payload, int16 [height, width, channels].
 
         Raises:
-            DamagedFileError: no encoder made this payload.
+            DamagedFileError, tf.errors.OpError: no encoder made this payload.
         """
         order = self._adaptation.order
         values = np.empty((len(order), height, width), np.int16)

@@ -35,7 +35,7 @@ class StaticCoder:
         """Return the latents of a payload, int16 [height, width, channels].
 
         Raises:
-            DamagedFileError: no encoder made this payload.
+            DamagedFileError, tf.errors.OpError: no encoder made this payload.
         """
         latents = np.empty((height, width, len(self._cdf_offset)), np.int16)
         handle = tfc.create_range_decoder(payload, self._cdf)

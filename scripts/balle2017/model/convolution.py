@@ -143,6 +143,10 @@ class Convolution(tf.Module):
     """A trained kernel, and the type it is applied in.
 
     There is no bias: GDN adds it.
+
+    Attributes:
+        kernel: `FourierKernel`.
+        dtype: type of computation and result.
     """
 
     #: BLOCK for the layers at the pixels.

@@ -55,6 +55,9 @@ def save_model(folder: Path, network: Balle2017FactorizedPrior, lambda_rd: float
         network: its prior's coding tables are built here, once and for all.
         lambda_rd: that it was trained for.
         seed: of the training.
+
+    Raises:
+        WorkError: see `FactorizedPrior.coding_tables`.
     """
     variables = network.named_variables()
     weights = {name: variable.numpy() for name, variable in variables.items()}

@@ -107,7 +107,14 @@ class BalleEncoder(_Transform):
     """
 
     def __init__(self, kernels: dict[str, np.ndarray], dtype: tf.DType, fused: bool):
-        """Build the layers; the last one computes in float32 whatever the type."""
+        """Build the layers; the last one computes in float32 whatever the type.
+
+        Args:
+            kernels: float32 arrays, of which those named "analysis/conv_0" to 2 are used; shapes
+                as `initial_kernels` has them.
+            dtype: of the other layers' computation and results, and of that one's gradients.
+            fused: compile elementwise passes of GDN.
+        """
         super().__init__(name="analysis")
         first, second, third = (kernels[f"analysis/conv_{index}"] for index in range(3))
         self.layers = [
@@ -127,7 +134,14 @@ class BalleDecoder(_Transform):
     """
 
     def __init__(self, kernels: dict[str, np.ndarray], dtype: tf.DType, fused: bool):
-        """Build the layers; the first one computes in float32 whatever the type."""
+        """Build the layers; the first one computes in float32 whatever the type.
+
+        Args:
+            kernels: float32 arrays, of which those named "synthesis/conv_0" to 2 are used; shapes
+                as `initial_kernels` has them.
+            dtype: of the other layers' computation and results, and of that one's gradients.
+            fused: compile elementwise passes of IGDN.
+        """
         super().__init__(name="synthesis")
         first, second, third = (kernels[f"synthesis/conv_{index}"] for index in range(3))
         self.layers = [
@@ -193,9 +207,23 @@ class Balle2017FactorizedPrior(tf.Module):
         return self.analysis(centre(to_blocks(pixels), self._dtype), watch)
 
     def synthesize(
-        self, latents: tf.Tensor, height: int, width: int, watch: Watch = _unwatched
+        self,
+        latents: tf.Tensor,
+        height: int | tf.Tensor,
+        width: int | tf.Tensor,
+        watch: Watch = _unwatched,
     ) -> tf.Tensor:
-        """Map latents to float32 pixels on 0..255, cropped to [n, height, width, 3]."""
+        """Map latents to pixels, cropped to a height and width.
+
+        Args:
+            latents: float32 [n, h, w, num_latents].
+            height: at most 16 h.
+            width: at most 16 w.
+            watch: sees every layer's output.
+
+        Returns:
+            Float32 [n, height, width, 3] on 0..255, neither rounded nor clipped.
+        """
         pixels = from_blocks(to_pixels(self.synthesis(latents, watch)))
         if pixels.shape[1:3] == (height, width):
             return pixels

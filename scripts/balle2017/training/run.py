@@ -85,6 +85,7 @@ def train(
         InputError: unusable settings or images.
         DivergedError: a number became NaN or infinite.
         Interrupted: SIGTERM or SIGINT; a checkpoint was written.
+        WorkError: the model cannot be exported, see `save_model` and `adapt_model`.
     """
     monitor = Monitor(options.save_dir, log)
     with (

@@ -73,7 +73,18 @@ class Validation(NamedTuple):
 
 
 class Trainer:
-    """The state of one training run, and the steps that change it."""
+    """The state of one training run, and the steps that change it.
+
+    Attributes:
+        settings: what decides the result.
+        step: optimizer steps taken so far.
+        history: rows of history.csv, one for each epoch.
+        sums: loss, bpp and mse, summed over the steps of the epoch so far, float64 [3].
+        seconds: that the training took up to the last checkpoint; `run` adds them up.
+        stopping: the best epoch so far, with its weights.
+        network: the model that is trained, in the types of the precision policy.
+        variables: its trained variables by name.
+    """
 
     def __init__(
         self,
@@ -257,7 +268,10 @@ class Trainer:
         return self._measure(batches, keep)
 
     def test(self, pictures: Iterable[np.ndarray]) -> RateDistortion:
-        """Measure the best weights on images of any size, uint8 [height, width, 3]."""
+        """Measure the best weights on images of any size, uint8 [height, width, 3].
+
+        Returns means over the images.
+        """
         self.best_network()
         return self._measure((picture[None] for picture in pictures), keep=0).result
 
@@ -287,7 +301,11 @@ class Trainer:
         return {name: value.numpy() for name, value in (averaged or self.variables).items()}
 
     def assign_weights(self, weights: dict[str, np.ndarray], source: Path) -> None:
-        """Start from other weights, which `source` holds."""
+        """Start from other weights, which `source` holds.
+
+        Raises:
+            InputError: see `assign_variables`.
+        """
         assign_variables(self.variables, weights, source)
         if self._average:
             assign_variables(self._average, weights, source)
@@ -321,7 +339,11 @@ class Trainer:
         save_tensors(path, arrays, description)
 
     def restore(self, path: Path, arrays: dict[str, np.ndarray], description: dict) -> None:
-        """Load the state that `save` wrote."""
+        """Load the state that `save` wrote to `path`, as `load_tensors` returns it.
+
+        Raises:
+            InputError: see `assign_variables`.
+        """
         assign_variables(self._state(), arrays, path)
         self.sums = arrays["sums"].copy()
         self.step = description["step"]
