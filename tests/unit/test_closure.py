@@ -37,7 +37,6 @@ CASES = {
     "try:\n    import toy.ground\nexcept ImportError:\n    import toy.inner": GROUND
     | {"inner/__init__.py"},
     "match 1:\n    case 1:\n        import toy.ground": GROUND,
-    "try:\n    raise ImportError\nexcept ImportError:\n    import toy.ground": GROUND,
     "class A:\n    while True:\n        import toy.ground\n        break": GROUND,
     "import json, toy.ground": GROUND,
     "import toys.ground": set(),
