@@ -13,8 +13,9 @@ import tensorflow_compression as tfc
 
 from balle2017.coding.static import check_range
 from balle2017.errors import DamagedFileError
-from balle2017.model.adaptation import Adaptation, split_tables
+from balle2017.model.adaptation import Adaptation
 from balle2017.model.check import RANGE_CODER_PRECISION as PRECISION
+from balle2017.model.check import split_tables
 from balle2017.model.context import Step, indexes, predictions, steps
 
 #: A value beyond its table is coded in this many digits of 8 bits: enough for latents up to
@@ -36,7 +37,7 @@ class AdaptiveCoder:
         self._adaptation = adaptation
         self._weights = adaptation.weights.astype(np.int32)
         self._cdf_offset = adaptation.cdf_offset
-        steps_of_tables = [np.diff(table) for table in split_tables(adaptation.cdf)]
+        steps_of_tables = [np.diff(table[1:]) for table in split_tables(adaptation.cdf)]
         sizes = np.array([len(table) for table in steps_of_tables], np.int32)
         self._last, self._starts = sizes - 1, np.cumsum(sizes) - sizes
         parts = np.concatenate(steps_of_tables)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from balle2017.model.check import RANGE_CODER_PRECISION
+from balle2017.model.check import RANGE_CODER_PRECISION, split_tables
 
 #: How many bits a stream may be longer than its code length, or shorter, because a decoder
 #: reads zeros beyond its end.
@@ -25,8 +25,7 @@ class CodeLengths:
                 from 0 to 2 ** precision.
             cdf_offset: int32 [tables], the value of each table's first entry.
         """
-        starts = np.flatnonzero(cdf == -RANGE_CODER_PRECISION)
-        self._steps = [np.diff(table[1:]) for table in np.split(cdf, starts[1:])]
+        self._steps = [np.diff(table[1:]) for table in split_tables(cdf)]
         self.tables = [RANGE_CODER_PRECISION - np.log2(steps) for steps in self._steps]
         self._bits = np.concatenate(self.tables)
         sizes = np.array([len(table) for table in self.tables])

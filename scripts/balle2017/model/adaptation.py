@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from balle2017.model.check import RANGE_CODER_PRECISION as PRECISION
+from balle2017.model.check import split_tables
 
 #: Values of an image's latents are coded in four passes over each group of channels.
 PASSES = 4
@@ -101,11 +102,11 @@ class Adaptation:
                 raise ValueError(f"{name} has an entry under 1")
         if self.cdf.size > _MAX_ENTRIES:
             raise ValueError(f"cdf has more than {_MAX_ENTRIES} numbers")
-        tables = split_tables(self.cdf)
+        tables = _checked_tables(self.cdf)
         if len(tables) != len(self.cdf_offset):
             raise ValueError(f"cdf has {len(tables)} tables, cdf_offset {len(self.cdf_offset)}")
         for table, offset in zip(tables, self.cdf_offset.tolist(), strict=True):
-            if not -len(table) < offset <= 0:
+            if not 1 - len(table) < offset <= 0:
                 raise ValueError("cdf_offset does not fit its table")
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -113,25 +114,18 @@ class Adaptation:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def split_tables(cdf: np.ndarray) -> list[np.ndarray]:
-    """Return the cumulative distributions in tensorflow-compression's `cdf`.
-
-    Args:
-        cdf: int32 [n]; each table is 16, then 0 and rising numbers up to 65536.
-
-    Returns:
-        For each table the numbers from 0 to 65536, at least three.
+def _checked_tables(cdf: np.ndarray) -> list[np.ndarray]:
+    """Return the tables in `Adaptation.cdf`, each at least 16, 0, a number and 65536.
 
     Raises:
-        ValueError: it does not consist of such tables.
+        ValueError: it does not consist of tables that rise from 0 to 65536.
     """
-    ends = np.flatnonzero(cdf == 1 << PRECISION) + 1
-    if not len(ends) or ends[-1] != len(cdf):
+    if cdf[-1] != 1 << PRECISION:
         raise ValueError("cdf ends within a table")
-    tables = np.split(cdf, ends[:-1])
+    tables = split_tables(cdf)
     for table in tables:
         rising = table[1:]
         rises = len(rising) > 2 and rising[0] == 0 and np.diff(rising).min() > 0
         if table[0] != PRECISION or not rises:
             raise ValueError("cdf has a table that does not rise from 0 to 65536")
-    return [table[1:] for table in tables]
+    return tables

@@ -202,6 +202,20 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
+def split_tables(cdf: np.ndarray) -> list[np.ndarray]:
+    """Return the tables in tensorflow-compression's `cdf`.
+
+    Args:
+        cdf: int32 [n], whole tables; each is the precision, negative if there is an escape code,
+            and then numbers that rise from 0 to 2 ** precision.
+
+    Returns:
+        Each table, with the precision before it.
+    """
+    ends = np.flatnonzero(cdf == 1 << RANGE_CODER_PRECISION) + 1
+    return np.split(cdf, ends[:-1])
+
+
 def _check_tables(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Check the range coder's tables; with a bad one it crashes, or never returns."""
     cdf, offsets = arrays["coding/cdf"], arrays["coding/cdf_offset"].astype(np.int64)

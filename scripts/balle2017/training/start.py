@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from balle2017.errors import InputError
+from balle2017.model.check import RANGE_CODER_PRECISION, split_tables
 from balle2017.model.files import TrainedModel
 from balle2017.model.packing import COEFFICIENTS
 
@@ -64,18 +65,11 @@ def latent_bits(cdf: np.ndarray) -> np.ndarray:
 
     Args:
         cdf: the range coder's tables as `FactorizedPrior.coding_tables` has them, int32
-            [n]: for each channel the precision, negative if there is an escape symbol,
-            and the cumulative distribution from 0 to 2 ** precision.
+            [n], see `split_tables`.
 
     Returns:
         Float64 [channels], the entropy of each channel's own distribution.
     """
-    bits, start = [], 0
-    while start < len(cdf):
-        total = 1 << abs(int(cdf[start]))
-        end = start + 1 + int(np.argmax(cdf[start + 1 :] == total))
-        shares = np.diff(cdf[start + 1 : end + 1]) / total
-        shares = shares[shares > 0]
-        bits.append(-(shares * np.log2(shares)).sum())
-        start = end + 1
-    return np.array(bits)
+    tables = split_tables(cdf)
+    shares = [np.diff(table[1:]) / (1 << RANGE_CODER_PRECISION) for table in tables]
+    return np.array([-(share * np.log2(share)).sum() for share in shares])
