@@ -23,7 +23,7 @@ class ByteProgress:
         )
 
     def advance(self, count: int) -> None:
-        """Count bytes that were read."""
+        """Count bytes that were read or passed over."""
         self._bytes += count
         self._bar.update(count)
         now = time.monotonic()

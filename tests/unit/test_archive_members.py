@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from archives import gz, png, tar_bytes, zip_bytes, zst
 from balle2017.data import archives as archives_module
-from balle2017.data.archives import iterate_members
+from balle2017.data.archives import iterate_members, source_size
 from balle2017.data.extraction import ExtractSettings, extract_archives
 from balle2017.data.streams import Stream
 from balle2017.data.testset import unpack_test_images
@@ -199,6 +199,56 @@ def pax(members: dict[str, bytes]) -> bytes:
             info.size, info.pax_headers = len(data), {"comment": "x" * 600}
             tar.addfile(info, io.BytesIO(data))
     return buffer.getvalue()
+
+
+def write_source(path: Path, kind: str, members: dict[str, bytes]) -> None:
+    """Write members as an archive of a kind, or as files of a folder."""
+    if kind == "folder":
+        path.mkdir()
+        for name, data in members.items():
+            (path / name).write_bytes(data)
+    elif kind.startswith("zip"):
+        method = zipfile.ZIP_DEFLATED if kind == "zip, deflated" else zipfile.ZIP_STORED
+        path.write_bytes(zip_bytes(members, method))
+    else:
+        path.write_bytes((gz if kind == "gz" else bytes)(tar_bytes(members)))
+
+
+@pytest.mark.parametrize("kind", ["tar", "gz", "zip", "zip, deflated", "folder"])
+@pytest.mark.parametrize("content", ["noise", "noise in zips", "zeros", "noise in 7z"])
+def test_progress_is_in_bytes_of_the_source(tmp_path, kind, content):
+    count = 20
+    members = {str(i): random.Random(i).randbytes(200_000) for i in range(count)}
+    if content == "zeros":
+        members = dict.fromkeys(members, bytes(200_000))
+    elif content == "noise in zips":
+        members = {name: zip_bytes({"a": data}) for name, data in members.items()}
+    elif content == "noise in 7z":
+        # Most of these is not read.
+        members = {name: b"7z\xbc\xaf\x27\x1c" + data for name, data in members.items()}
+    source, done = tmp_path / "source", 0
+    write_source(source, kind, members)
+    size = source_size(source)
+
+    def advance(number):
+        nonlocal done
+        done += number
+
+    for index, _ in enumerate(iterate_members(source, advance, tmp_path)):
+        assert done <= size
+        if content.removesuffix(" in zips") == "noise":
+            # A compressed tar is read in pieces of 256 KB.
+            assert done / size == pytest.approx((index + 1) / count, abs=0.1)
+    assert done == size
+
+
+@pytest.mark.parametrize("kind", archives())
+def test_at_the_end_all_of_an_archive_is_done(tmp_path, kind):
+    source, counts = tmp_path / "archive.bin", []
+    source.write_bytes(archives()[kind])
+    for _ in iterate_members(source, counts.append, tmp_path):
+        pass
+    assert sum(counts) == source_size(source)
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:

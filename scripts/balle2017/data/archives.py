@@ -26,7 +26,14 @@ from typing import IO, Any, Self
 import zstandard
 
 from balle2017.data.reasons import Reason, Refusal
-from balle2017.data.streams import HEAD_BYTES, CountingReader, Stream, ZstdFile, open_zipped
+from balle2017.data.streams import (
+    HEAD_BYTES,
+    CountingReader,
+    Readable,
+    Stream,
+    ZstdFile,
+    open_zipped,
+)
 from balle2017.errors import InputError
 from balle2017.files import files_below, printable
 
@@ -202,11 +209,26 @@ def _is_hidden(name: str) -> bool:
 
 
 class _Walker:
-    """One walk through one source; counts what it expands to."""
+    """One walk through one source; counts what of it is done, and what it expands to."""
 
-    def __init__(self, size: int, scratch: Path | None):
+    def __init__(self, size: int, advance: Callable[[int], object], scratch: Path | None):
         self._left = MAX_EXPANSION * size + _EXPANSION_ALLOWANCE
+        self._not_done, self._advance = size, advance
         self._scratch = scratch
+
+    def counted(self, file: IO[bytes]) -> CountingReader:
+        """Return a file of the source, with what is read of it reported."""
+        return CountingReader(file, self._report)
+
+    def end(self) -> None:
+        """Report what was passed over as done too."""
+        self._report(self._not_done)
+
+    def _report(self, size: int) -> None:
+        # Some bytes are read twice, such as those that tell what a file is.
+        size = min(size, self._not_done)
+        self._not_done -= size
+        self._advance(size)
 
     def _count(self, size: int) -> None:
         self._left -= size
@@ -329,7 +351,7 @@ class _Walker:
                 spool.write(chunk)
             yield from self.zip_file(spool, prefix, depth)
 
-    def zip_file(self, file: IO[bytes], prefix: str, depth: int) -> Iterator[Member]:
+    def zip_file(self, file: Readable, prefix: str, depth: int) -> Iterator[Member]:
         """Hand over the members of a zip that can be sought in."""
         with zipfile.ZipFile(file) as archive:
             first = min((info.header_offset for info in archive.infolist()), default=0)
@@ -376,7 +398,7 @@ class _Walker:
             else:
                 try:
                     with open(path, "rb") as file:
-                        yield from self.file(name, Stream(file), 1)
+                        yield from self.file(name, Stream(self.counted(file)), 1)
                 except PermissionError:
                     yield Member(name, None, Refusal(Reason.NOT_READABLE))
         for error in closed:
@@ -404,7 +426,8 @@ def iterate_members(
 
     Args:
         source: file or folder.
-        advance: called with the number of source bytes that were read.
+        advance: called with the number of source bytes that were read or passed over since the
+            last time; at the end the sum is `source_size`.
         scratch: folder for zips that lie in other archives; the system's by default.
         without: folders below `source` that are passed over.
 
@@ -414,28 +437,26 @@ def iterate_members(
     """
     source = Path(source)
     try:
+        walker = _Walker(source_size(source, without), advance, scratch)
         if source.is_dir():
-            for member in _Walker(source_size(source, without), scratch).folder(source, without):
-                yield member
-                advance(len(member.data or b""))
+            yield from walker.folder(source, without)
+            walker.end()
             return
-        walker = _Walker(source_size(source), scratch)
         with open(source, "rb") as file:
-            stream = Stream(CountingReader(file, advance), seekable=True)
+            reader = walker.counted(file)
+            stream = Stream(reader, seekable=True)
             head = stream.peek()
             empty_tar = len(head) == HEAD_BYTES and not head.strip(b"\0")
             kind = "tar" if empty_tar else walker.archive_kind(head)
             if kind == "zip":
-                file.seek(0)
-                for member in walker.zip_file(file, "", 1):
-                    yield member
-                    advance(len(member.data or b""))
+                yield from walker.zip_file(reader, "", 1)
             elif kind:
                 yield from walker.archive(kind, stream, "", 1)
             else:
                 raise InputError(
                     f"{source} is neither a tar (plain, gz, bz2, xz, zst) nor a zip nor a folder"
                 )
+            walker.end()
     except FileNotFoundError:
         raise InputError(f"archive {source} does not exist") from None
     except _TooLargeError:
