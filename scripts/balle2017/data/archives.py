@@ -128,7 +128,7 @@ _DAMAGE = (
 )
 
 
-class _DamagedFileError(Exception):
+class _DamagedMemberError(Exception):
     """A compressed file that is not an archive does not decompress."""
 
 
@@ -247,7 +247,7 @@ class _Walker:
                     yield from self._compressed(name, stream, depth)
                 else:
                     yield from self.archive(kind, stream, f"{name}/", depth)
-            except _DamagedFileError as error:
+            except _DamagedMemberError as error:
                 yield Member(name, None, Refusal(Reason.DAMAGED_MEMBER, {"problem": str(error)}))
             except (*_DAMAGE, OSError) as error:
                 yield Member(
@@ -298,7 +298,7 @@ class _Walker:
             try:
                 yield from self.file(name, inner, depth + 1)
             except (*_DAMAGE, OSError) as error:
-                raise _DamagedFileError(_problem(error)) from None
+                raise _DamagedMemberError(_problem(error)) from None
 
     @contextlib.contextmanager
     def _decompressed(self, stream: Stream) -> Iterator[Stream]:
