@@ -175,6 +175,12 @@ def put_in_place(complete: Path, path: Path) -> None:
         os.close(folder)
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file's content, atomically."""
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` atomically."""
     with atomic_path(path) as temporary:

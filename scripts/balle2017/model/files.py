@@ -1,6 +1,5 @@
 """A trained model on disk: `config.json` and `model.safetensors`."""
 
-import shutil
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from balle2017.errors import DamagedFileError, InputError
-from balle2017.files import atomic_path, write_json
+from balle2017.files import copy_file, write_json
 from balle2017.model.adaptation import Adaptation
 from balle2017.model.check import FORMAT, check_model, check_size
 from balle2017.model.find import find_model, read_config
@@ -130,8 +129,7 @@ def _name_adapted(folder: Path, digest: str, static: str) -> None:
 def copy_model(folder: Path, out: Path) -> None:
     """Copy a model's two files to another folder."""
     for name in ("model.safetensors", "config.json"):
-        with atomic_path(out / name) as temporary:
-            shutil.copyfile(folder / name, temporary)
+        copy_file(folder / name, out / name)
 
 
 def load_model(folder: Path) -> TrainedModel:

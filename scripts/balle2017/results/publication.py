@@ -1,13 +1,12 @@
 """The publication of a run: models, tables, figures, and a record of how they were made."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from balle2017.errors import InputError
-from balle2017.files import atomic_path, read_map, refuse_inputs_in, write_bytes, write_table
+from balle2017.files import copy_file, read_map, refuse_inputs_in, write_bytes, write_table
 from balle2017.names import MODEL_CODEC, lambda_name, model_name, static_sha256
 from balle2017.results.aggregation import read_bd, read_rd
 from balle2017.results.style import curve_label
@@ -183,7 +182,7 @@ def publish_models(models: Path, out: Path) -> list[dict[str, Any]]:
     for row in rows:
         name = lambda_name(row["lambda_rd"])
         for file in ("config.json", "model.safetensors"):
-            copy(models / row["model"] / "model" / file, out / name / file)
+            copy_file(models / row["model"] / "model" / file, out / name / file)
     return rows
 
 
@@ -235,7 +234,7 @@ def publish_results(results: Path, out: Path) -> None:
         files = sorted(source.glob("[!.]*")) if source.is_dir() else [source]
         for file in files:
             target = out / file.relative_to(results)
-            copy(file, target)
+            copy_file(file, target)
             copied.add(target)
     write_table(out / "models.csv", MODEL_COLUMNS, rows)
     # Tables of an earlier run, on images with published curves.
@@ -248,9 +247,3 @@ def publish_results(results: Path, out: Path) -> None:
     # Sheets of an earlier run, which may show other images.
     for sheet in set((out / _SHEETS).glob("*.png")) - copied:
         sheet.unlink()
-
-
-def copy(source: Path, target: Path) -> None:
-    """Copy a file's content, atomically."""
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from balle2017.errors import InputError
-from balle2017.files import atomic_path, read_json, read_map, sha256_file, write_json
+from balle2017.files import copy_file, read_json, read_map, sha256_file, write_json
 
 #: The files that a training writes.
 FILES = ("model/config.json", "model/model.safetensors", "history.csv", "run.json")
@@ -21,8 +21,7 @@ _HASHES = "sha256.json"
 
 def _copy(source: Path, target: Path) -> None:
     for name in FILES:
-        with atomic_path(target / name) as temporary:
-            shutil.copyfile(source / name, temporary)
+        copy_file(source / name, target / name)
 
 
 def keep(save_dir: Path, kept: Path) -> None:
