@@ -68,6 +68,8 @@ class Recorder:
     The jobs of a cluster read the workflow too, and must not hash the images again.
 
     Attributes:
+        folder: of the records.
+        writes: this is the main process.
         locked: another Snakemake runs in this folder, so records that are there stay.
     """
 
