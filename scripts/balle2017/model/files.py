@@ -14,6 +14,7 @@ from balle2017.model.find import find_model, read_config
 from balle2017.model.network import Balle2017FactorizedPrior
 from balle2017.model.packing import pack_weights, unpack_weights
 from balle2017.model.tensors import load_tensors, save_tensors, tensors_sha256
+from balle2017.names import static_sha256
 
 # Tables of the range coder are stored beside the weights as coding/NAME.
 _TABLES = "coding/"
@@ -117,7 +118,7 @@ def finish_adaptation(folder: Path) -> None:
     if digest == config["model_sha256"] or not _take_adaptive(arrays):
         return
     static = tensors_sha256(arrays, description)
-    if static == config.get("static_sha256", config["model_sha256"]):
+    if static == static_sha256(config):
         _name_adapted(folder, digest, static)
 
 
