@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="F",
         help="share of validation images",
     )
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the split")
+    parser.add_argument("--seed", type=cli.seed, default=1, metavar="N", help="seed of the split")
     parser.add_argument(
         "--test_images",
         type=Path,

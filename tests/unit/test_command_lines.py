@@ -130,6 +130,10 @@ BAD_INPUT = {
         *("adapt", "--model", "{tmp}", "--images", "{pics}", "--seed", "-1"),
         *(2, "argument --seed: -1 is less than 0"),
     ),
+    "negative seed of a split": (
+        *("split", "--manifest", "{tmp}/m", "--out", "{tmp}/o", "--seed", "-1"),
+        *(2, "argument --seed: -1 is less than 0"),
+    ),
     "seed of 2**32": ("train", "--data_dir", "{pics}", "--seed", "4294967296", 2, "at most"),
     "model without lambda": (
         *("train", "--data_dir", "{pics}", "--patch_size", "16", "--save_dir", "{tmp}/o"),
