@@ -196,13 +196,15 @@ def training_test_record(config: Mapping[str, Any], recorder: Recorder) -> str |
     Raises:
         InputError: see `list_test_images`; or an image in the folder is a link to results.
     """
-    folder = config["training"]["test_dir"]
-    if folder is not None and recorder.writes:
-        _refuse_links_to_results(Path(folder), "training.test_dir")
+    if config["training"]["test_dir"] is None:
+        return None
+    folder = Path(config["training"]["test_dir"])
+    if recorder.writes:
+        _refuse_links_to_results(folder, "training.test_dir")
     try:
-        if folder is not None and recorder.writes:
-            list_test_images(Path(folder), OUTPUT_FOLDERS)
-        return None if folder is None else recorder.record([Path(folder)])
+        if recorder.writes:
+            list_test_images(folder, OUTPUT_FOLDERS)
+        return recorder.record([folder])
     except InputError as error:
         raise InputError(f"config: training.test_dir: {error}") from None
 
