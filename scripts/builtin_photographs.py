@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli
-from balle2017.data.builtin import TEST, TRAIN, write_archive, write_record, write_test_images
+from balle2017.data.builtin import TEST, TRAIN, write_archive, write_test_images
+from balle2017.files import write_hashes
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -14,8 +15,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     archive = args.out / "train.tar"
     write_archive(archive)
-    write_record(args.out / "train.sha256", [archive])
-    write_record(args.out / "test.sha256", write_test_images(args.out / "test"))
+    write_hashes(args.out / "train.sha256", [archive], args.out)
+    write_hashes(args.out / "test.sha256", write_test_images(args.out / "test"), args.out)
     print(f"{len(TRAIN)} photographs in {archive}, {len(TEST)} in {args.out / 'test'}")
 
 

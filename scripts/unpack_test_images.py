@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from balle2017 import cli
-from balle2017.data.testset import unpack_test_images, write_record
+from balle2017.data.images import list_images
+from balle2017.data.testset import unpack_test_images
+from balle2017.files import write_hashes
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -21,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     count = unpack_test_images(args.archive, args.out)
     if args.record is not None:
-        write_record(args.out, args.record)
+        write_hashes(args.record, list_images(args.out), args.out)
     print(f"{count} images in {args.out}")
 
 

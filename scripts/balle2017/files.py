@@ -187,6 +187,12 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def write_hashes(path: Path, files: Iterable[Path], folder: Path) -> None:
+    """Write the SHA-256 of files to `path`, in the format of sha256sum, named as below `folder`."""
+    lines = [f"{sha256_file(file)}  {file.relative_to(folder)}\n" for file in files]
+    write_bytes(path, "".join(lines).encode())
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically; NaN and infinity are refused."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

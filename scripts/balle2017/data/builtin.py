@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 from balle2017.errors import InputError
-from balle2017.files import sha256_file, write_bytes
+from balle2017.files import write_bytes
 
 #: For training. No scene of these is among the test photographs; of the stereo
 #: pair motorcycle_left and _right only one is taken, so that no scene lies on
@@ -67,9 +67,3 @@ def write_test_images(folder: Path) -> list[Path]:
     for path in paths:
         write_bytes(path, _read(path.name))
     return paths
-
-
-def write_record(path: Path, files: list[Path]) -> None:
-    """Write the files' SHA-256, in the format of sha256sum, relative to `path`'s folder."""
-    lines = [f"{sha256_file(file)}  {file.relative_to(path.parent)}\n" for file in files]
-    write_bytes(path, "".join(lines).encode())

@@ -14,8 +14,6 @@ from balle2017.files import (
     read_table,
     refuse_inputs_in,
     set_aside,
-    sha256_file,
-    write_bytes,
     write_table,
 )
 
@@ -91,9 +89,3 @@ def _check_replaceable(out: Path) -> None:
             )
     elif os.path.lexists(out):
         raise InputError(f"{out} is not a folder; give another --out")
-
-
-def write_record(folder: Path, record: Path) -> None:
-    """Write the SHA-256 of every file in a folder but hidden ones, in the format of sha256sum."""
-    paths = sorted(path for path in folder.glob("[!.]*") if path.is_file())
-    write_bytes(record, "".join(f"{sha256_file(path)}  {path.name}\n" for path in paths).encode())
