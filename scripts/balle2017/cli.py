@@ -13,8 +13,8 @@ from balle2017.errors import DamagedFileError, InputError, Interrupted, WorkErro
 from balle2017.files import check_name, printable
 from balle2017.options import MAX_THREADS
 
-# Scripts import this module before all others, and nothing else does: a Python outside of
-# the environment gets a sentence here, before another import fails.
+# Scripts import this module before all others: a Python outside of the environment gets a
+# sentence here, before another import fails.
 if importlib.util.find_spec("PIL") is None:
     print(
         f"{Path(sys.argv[0]).name}: error: {sys.executable} lacks the packages that balle2017 "

@@ -1,8 +1,8 @@
-"""Errors that a person can act on, each with the exit status it stands for."""
+"""Errors that a person can act on; those that end a program have its exit status."""
 
 
 class InputError(Exception):
-    """Wrong usage or unusable input, found before any work was done (exit 2)."""
+    """Wrong usage or unusable input; no result was written (exit 2)."""
 
     exit_status = 2
 
@@ -25,8 +25,6 @@ class Interrupted(Exception):  # noqa: N818 - an interruption is not an error
 
 class CodecLimitError(Exception):
     """A codec cannot hold one picture; the message says why."""
-
-    exit_status = 2
 
 
 class DamagedFileError(Exception):

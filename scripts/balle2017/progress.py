@@ -17,7 +17,7 @@ class ByteProgress:
         """Show progress towards `total` bytes; `log` takes lines where there is no terminal."""
         self._total, self._log = total, log
         self._start = self._last = time.monotonic()
-        self._bytes = self.images = 0
+        self._bytes = self._images = 0
         self._bar = tqdm(
             total=total, unit="B", unit_scale=True, disable=not sys.stderr.isatty(), leave=False
         )
@@ -33,9 +33,9 @@ class ByteProgress:
 
     def count_image(self) -> None:
         """Count an image that is done."""
-        self.images += 1
+        self._images += 1
         if not self._bar.disable:
-            self._bar.set_postfix(images=self.images, refresh=False)
+            self._bar.set_postfix(images=self._images, refresh=False)
 
     def line(self, seconds: float) -> str:
         """Return the state after `seconds` in one line."""
@@ -43,7 +43,7 @@ class ByteProgress:
         share = self._bytes / self._total if self._total else 1.0
         left = max(0.0, self._total - self._bytes) / rate if rate else float("inf")
         return (
-            f"{self.images} images done, {share:.0%} of the source read, "
+            f"{self._images} images done, {share:.0%} of the source read, "
             f"{rate / 1e6:.1f} MB/s, {left / 60:.1f} min left"
         )
 

@@ -130,8 +130,8 @@ def _jpeg(**options: Any) -> ImageCodec:
 WEBP_MAX_SIDE = 16383
 
 #: By the name that the tables use. For jpeg2000 the quality is the rate in bits per
-#: pixel that the encoder aims at; for the others it is the usual 1 to 100. Those called
-#: plain have the settings of published curves, and check our measurements.
+#: pixel that the encoder aims at; for the others see `bounds`. Those called plain have
+#: the settings of published curves, and check our measurements.
 CODECS = {
     "jpeg": _jpeg(subsampling="4:2:0", optimize=True),
     "jpeg_plain": _jpeg(subsampling="4:2:0", optimize=False),
