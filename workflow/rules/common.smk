@@ -137,15 +137,15 @@ def whole_config(wildcards):
     return json.dumps(config, sort_keys=True)
 
 
-def one_of(names):
-    """Return a pattern for a wildcard that matches these names only."""
-    return "|".join(names) or "(?!)"
+def one_of(values):
+    """Return a pattern for a wildcard that matches these values only."""
+    return "|".join(values) or "(?!)"
 
 
 def show_summary():
     """Print the results, if this run made them."""
-    names = ["summary.txt", "published.txt"] if PUBLISHED else ["summary.txt"]
-    texts = [path for name in names if (path := Path(EXPERIMENT, name)).is_file()]
+    files = ["summary.txt", "published.txt"] if PUBLISHED else ["summary.txt"]
+    texts = [path for name in files if (path := Path(EXPERIMENT, name)).is_file()]
     if not any(path.stat().st_mtime > STARTED for path in texts):
         return
     text = "".join(path.read_text(encoding="utf-8") for path in texts)
