@@ -164,8 +164,10 @@ def compare(
     table = read_frame(evaluation / "per_image.csv", ["image", "bytes"], "table of images")
     originals = {path.name: path for path in list_images(images)}
     sizes = dict(zip(table["image"], table["bytes"], strict=True))
-    # Tables of version 0.1.0 have no hash of the originals.
-    hashes = dict(zip(table["image"], table.get("pixel_hash", table["image"]), strict=True))
+    # Tables of version 0.1.0 have no hashes of the originals.
+    hashes = (
+        dict(zip(table["image"], table["pixel_hash"], strict=True)) if "pixel_hash" in table else {}
+    )
     if missing := sorted(set(sizes) - set(originals)):
         raise InputError(f"{images} lacks {', '.join(missing)}")
     sizes = {name: int(size) for name, size in sizes.items() if not pd.isna(size)}
@@ -174,7 +176,8 @@ def compare(
         size = sizes[name]
         stem = Path(name).stem
         decoded = read_image(evaluation / "reconstructions" / f"{stem}.png")
-        if original.shape != decoded.shape or hashes[name] not in (name, pixel_hash(original)):
+        digest = pixel_hash(original)
+        if original.shape != decoded.shape or hashes.get(name, digest) != digest:
             raise InputError(
                 f"{originals[name]} is not the image that was evaluated in {evaluation}: its size "
                 "or pixels differ; evaluate again"
