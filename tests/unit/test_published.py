@@ -295,6 +295,7 @@ def test_a_curve_of_others_may_have_the_name_of_ours(published, tmp_path, name):
         ("x.csv", "codec,bpp,psnr_rgb\nnew,True,30\n", "bpp has values that are not numbers"),
         ("x.csv", "codec,bpp,psnr_rgb\nnew,1,True\n", "new has the psnr_rgb True; it must be"),
         ("x.csv", "codec,bpp,psnr_rgb,drawn\nnew,1,30,yes\n", "new has drawn yes; it must be 0"),
+        ("x.csv", "codec,bpp,psnr_rgb\nnew,1,30\nnew,1.0,30\n", "the same point twice, at 1.0 bpp"),
         ("x.csv", "codec,bpp,psnr_rgb\n ,1,30\n", "a curve without a name in the column codec"),
         (
             "x.csv",
@@ -316,6 +317,11 @@ def test_a_file_that_cannot_be_meant_is_one_sentence(tmp_path, name, content, me
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_rounded_rates_may_be_equal(tmp_path):
+    path = written(tmp_path / "t.csv", "codec,bpp,psnr_rgb", "x,0.1,30", "x,0.1,30.2")
+    assert read_published(path)["psnr_rgb"].tolist() == [30, 30.2]
 
 
 def test_a_json_without_a_name_is_called_like_its_file(tmp_path):

@@ -71,7 +71,7 @@ def read_published(path: Path, source: str = "") -> pd.DataFrame:
         curve, label, source, drawn, bpp, psnr_rgb, ms_ssim_rgb, ms_ssim_rgb_db.
 
     Raises:
-        InputError: there is no such file, or a number in it is invalid.
+        InputError: there is no such file, a number in it is invalid, or a point is there twice.
     """
     table = _read_json(path) if path.suffix.lower() == ".json" else _read_csv(path)
     if table.empty:
@@ -91,6 +91,12 @@ def read_published(path: Path, source: str = "") -> pd.DataFrame:
     if names.str.startswith("#").any():
         # Where tables of curves are read again, such a line is a comment.
         raise InputError(f"{path} has a curve whose name begins with #; give it another name")
+    if (again := table.duplicated(["codec", "bpp", *_QUALITIES])).any():
+        twice = table.loc[again.idxmax()]
+        raise InputError(
+            f"{path}: the curve {twice['codec']} has the same point twice, at {twice['bpp']} bpp; "
+            "remove one"
+        )
     for column in ("label", "drawn"):
         counts = table.groupby("codec")[column].nunique(dropna=False)
         if (counts > 1).any():
