@@ -412,6 +412,13 @@ def test_the_version_is_the_line_with_one(codec, prints, found):
     assert decode.endswith("a program.py' copy {input} {output}")
 
 
+def test_the_description_is_a_line_of_a_table_whatever_the_command_has():
+    words = [os.fsdecode(b"--name=\xff"), "a\nb", "{input}", "{output}"]
+    text = ExternalCodec("mine", ["cp", *words], ["cp", *words], ".x").describe()
+    assert text.encode().splitlines() == [text.encode()]
+    assert text.startswith(r"cp '--name=\udcff' 'a\nb' {input} {output}; cp ")
+
+
 def test_a_version_command_that_prints_nothing_is_refused(codec):
     with pytest.raises(InputError, match=r"^true prints no version$"):
         codec("copy", version_command=["true"]).describe()

@@ -142,7 +142,7 @@ class ExternalCodec:
         return list(dict.fromkeys(there))
 
     def describe(self) -> str:
-        """Return the commands, and what the version command prints, in one line.
+        """Return the commands, and what the version command prints, in one line of UTF-8.
 
         Raises:
             InputError: the version command prints nothing.
@@ -225,12 +225,13 @@ def _is_folder_below(name: str) -> bool:
 
 
 def _shown(words: Sequence[str]) -> str:
-    """Return a command as it would be written in the config."""
+    """Return a command as it would be written in the config, with odd characters escaped."""
     plain = [_PLACEHOLDER.sub("x", word) for word in words]
-    return " ".join(
+    command = " ".join(
         word if shlex.quote(without) == without else shlex.quote(word)
         for word, without in zip(words, plain, strict=True)
     )
+    return printable(command)
 
 
 def _filled(word: str, values: Mapping[str, str]) -> str:
