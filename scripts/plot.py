@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--max_bpp",
         type=float,
         metavar="F",
-        help="right end of the rate axis (default: 1.15 times the model's largest rate)",
+        help="right end of the rate axis (default: 1.15 times the largest rate of the models)",
     )
     parser.add_argument(
         "--width", default="two", help="width of the PDF: one or two columns, or a number of inches"

@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         type=float,
         default=DEFAULT_VAL_SPLIT,
         metavar="F",
-        help="share of validation images",
+        help="expected share of validation images",
     )
     parser.add_argument("--seed", type=cli.seed, default=1, metavar="N", help="seed of the split")
     parser.add_argument(

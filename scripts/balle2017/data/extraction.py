@@ -46,14 +46,14 @@ class ExtractSettings:
         64, "reject images whose shorter side is less than this many pixels", min=1
     )
     max_images: int | None = option(
-        None, "use only this many files of the archives, chosen by hash (default: all)", min=2
+        None, "use only this many images of the archives, chosen by hash (default: all)", min=2
     )
-    seed: int = option(1, "seed for choosing files and the factors of downscale", min=0)
+    seed: int = option(1, "seed for choosing images and the factors of downscale", min=0)
     max_pixels: int = option(
         MAX_PIXELS, "reject images with more pixels than this, before they are decoded", min=1
     )
     max_rejected: float = option(
-        0.5, "fail if a larger share of the images is rejected", min=0, max=1, metavar="F"
+        0.5, "fail if more than this share of the images is rejected", min=0, max=1, metavar="F"
     )
     downscale: tuple[float, float] | None = option(
         None,

@@ -92,7 +92,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.Parser(__doc__)
     version = importlib.metadata.version("balle2017")
     parser.add_argument("--version", action="version", version=f"%(prog)s {version}")
-    parser.add_argument("command", choices=_COMMANDS, help="run COMMAND --help for its options")
+    parser.add_argument(
+        "command", choices=_COMMANDS, help="%(prog)s COMMAND --help shows its options"
+    )
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="paths and options")
     args = parser.parse_args(argv)
     command = _COMMANDS[args.command]

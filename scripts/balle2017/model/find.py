@@ -148,6 +148,6 @@ def nearest_model(
         sizes = ", ".join(f"{filters}/{latents}" for filters, latents in there)
         raise InputError(
             f"{folder} holds no model of {wanted}; its filters/latents are {sizes}; ask for no "
-            "more, or start from nothing (init_from: null, as in experiments/from_nothing.yaml)"
+            "more, or start from scratch (init_from: null, as in experiments/from_nothing.yaml)"
         )
     return min(fitting, key=lambda path: fitting[path])
