@@ -120,7 +120,7 @@ def test_snakemake_reports_with_captions_and_categories(finished):
     for caption in (
         "means over the test images",
         "the nearest file",
-        "Thin lines: training",
+        "Thin lines (loss and rate only)",
     ):
         assert caption in text
     for name in ("rd_curve.svg", "training_curves.svg", "bd_rate.csv", "100.png"):
